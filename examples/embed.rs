@@ -18,14 +18,14 @@ use std::time::SystemTime;
 use vestibule::config::options;
 use vestibule::config::resolve::resolve;
 use vestibule::config::sources::{Environment, Sources};
-use vestibule::issuer::{Authority, Folder, InstanceSpec};
+use vestibule::issuer::{CertificateAuthority, Folder, InstanceSpec};
 use vestibule::sidecar::{Sidecar, runtime};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // A pair of a development CA; in earnest the platform writes one, and replaces it.
     let folder = env::temp_dir().join("vestibule-embed");
     fs::create_dir_all(&folder)?;
-    let authority = Authority::generate(SystemTime::now())?;
+    let authority = CertificateAuthority::generate(SystemTime::now())?;
     let pair = Folder::instance(&folder);
     pair.write(&authority.issue(&InstanceSpec::generate()?, SystemTime::now())?)?;
     authority.write_roots(&folder.join("ca.crt"))?;
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         starts_app: false,
         cpus: 1,
     };
-    let config = resolve(&sources).map_err(|mistakes| mistakes.lines())?;
+    let config = resolve(&sources).map_err(|diagnostics| diagnostics.lines())?;
 
     let threads = config.threads;
     let sidecar = Sidecar::open(config)?;

@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use vestibule::identity::Certificate;
-use vestibule::issuer::{Authority, Folder, InstanceSpec};
+use vestibule::issuer::{CertificateAuthority, Folder, InstanceSpec};
 use vestibule::pem::Pem;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args_os().nth(1).ok_or("into which folder?")?);
     fs::create_dir_all(&folder)?;
-    let authority = Authority::generate(SystemTime::now())?;
+    let authority = CertificateAuthority::generate(SystemTime::now())?;
     authority.write_roots(&folder.join("ca.crt"))?;
 
     let pair = Folder::instance(&folder);

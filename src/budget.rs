@@ -1,7 +1,7 @@
 //! Memory that strangers may have us hold, in bytes.
 //!
 //! What is kept of a client that does not finish its sentence, or does not read, has to end somewhere: the control group's limit
-//! is shared with the app, and whoever goes beyond it is killed. A [`Budget`] is what all connections together may hold of one
+//! is shared with the app, and whoever goes beyond it is killed. A [`MemoryBudget`] is what all connections together may hold of one
 //! kind; a [`Reservation`] is what one of them holds of it, and gives it back when it is dropped.
 
 use std::sync::Arc;
@@ -15,14 +15,14 @@ const SHARE_DIVISOR: usize = 8;
 #[derive(Debug)]
 pub struct Budgets {
     /// What connections hold until their handshake is done.
-    pub handshakes: Arc<Budget>,
+    pub handshakes: Arc<MemoryBudget>,
     /// What relays hold because a side does not take it, or because the rest of a record has not come.
-    pub backlogs: Arc<Budget>,
+    pub backlogs: Arc<MemoryBudget>,
 }
 
 /// A number of bytes that all connections together may hold.
 #[derive(Debug)]
-pub struct Budget {
+pub struct MemoryBudget {
     /// `usize::MAX`: there is no limit, and nothing is counted.
     limit: usize,
     held: AtomicUsize,
@@ -33,21 +33,21 @@ pub struct Budget {
 #[error("the memory for handshakes is spent; raise the container's memory limit (or --memory-limit), or add instances")]
 pub struct BudgetExceeded;
 
-/// The bytes of a [`Budget`] that one connection holds.
+/// The bytes of a [`MemoryBudget`] that one connection holds.
 #[derive(Debug)]
 pub struct Reservation {
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     bytes: usize,
 }
 
 impl Budgets {
     /// Budgets of so many bytes each; `None` is no limit.
     pub fn new(handshakes: Option<u64>, backlogs: Option<u64>) -> Self {
-        Self { handshakes: Arc::new(Budget::new(handshakes)), backlogs: Arc::new(Budget::new(backlogs)) }
+        Self { handshakes: Arc::new(MemoryBudget::new(handshakes)), backlogs: Arc::new(MemoryBudget::new(backlogs)) }
     }
 }
 
-impl Budget {
+impl MemoryBudget {
     fn new(limit: Option<u64>) -> Self {
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         Self { limit, held: AtomicUsize::new(0) }
@@ -64,7 +64,7 @@ impl Budget {
     }
 
     /// Whether more than half is spent.
-    pub fn is_short(&self) -> bool {
+    pub fn is_under_pressure(&self) -> bool {
         self.free() < self.limit / 2
     }
 
@@ -88,7 +88,7 @@ impl Reservation {
     /// limit may be passed by a share for each thread.
     ///
     /// # Errors
-    /// [`BudgetExceeded`]; the reservation is then what it was.
+    /// [`MemoryBudgetExceeded`]; the reservation is then what it was.
     pub fn try_resize(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
         if bytes > self.bytes && bytes > (self.budget.free().saturating_add(self.bytes)) / SHARE_DIVISOR {
             return Err(BudgetExceeded);
@@ -117,7 +117,7 @@ impl Reservation {
     }
 
     /// The budget that it is of.
-    pub fn budget(&self) -> &Arc<Budget> {
+    pub fn budget(&self) -> &Arc<MemoryBudget> {
         &self.budget
     }
 }
@@ -133,8 +133,8 @@ mod tests {
     use super::*;
     use crate::simulation::simulate;
 
-    fn budget(limit: u64) -> Arc<Budget> {
-        Arc::new(Budget::new(Some(limit)))
+    fn budget(limit: u64) -> Arc<MemoryBudget> {
+        Arc::new(MemoryBudget::new(Some(limit)))
     }
 
     #[test]
@@ -143,11 +143,11 @@ mod tests {
         let (mut one, mut other) = (budget.reservation(), budget.reservation());
         one.try_resize(100).unwrap();
         other.set(500);
-        assert_eq!((budget.held(), budget.is_short()), (600, true));
+        assert_eq!((budget.held(), budget.is_under_pressure()), (600, true));
         one.try_resize(20).unwrap();
         assert_eq!(budget.held(), 520);
         drop(other);
-        assert_eq!((budget.held(), budget.is_short()), (20, false));
+        assert_eq!((budget.held(), budget.is_under_pressure()), (20, false));
         drop(one);
         assert_eq!(budget.held(), 0);
     }
@@ -184,10 +184,10 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_refused_and_nothing_is_counted() {
-        let budget = Arc::new(Budget::new(None));
+        let budget = Arc::new(MemoryBudget::new(None));
         let mut reservation = budget.reservation();
         reservation.try_resize(1 << 40).unwrap();
-        assert_eq!((budget.held(), budget.is_short(), budget.limit()), (0, false, None));
+        assert_eq!((budget.held(), budget.is_under_pressure(), budget.limit()), (0, false, None));
         assert!(budget.share() > 1 << 40);
     }
 

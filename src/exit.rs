@@ -77,7 +77,7 @@ impl Exit {
             Self::Internal => ("70", "a fault of the program or the system"),
             Self::Config => (
                 "78",
-                "a variable or the file was wrong; no usable client CAs and rules within `--credential-timeout`; roles with mistakes (`token verify`); `issuer`, `token jwt --write` or `token verify --replay-file` could not write",
+                "a variable or the file was wrong; no usable client CAs and rules within `--credential-timeout`; roles with errors (`token verify`); `issuer`, `token jwt --write` or `token verify --replay-file` could not write",
             ),
             Self::App(126 | 127) => ("126, 127", "`run`: the app cannot be executed; it was not found"),
             Self::App(_) => ("any other", "`run`: the app's own; 128+n if signal n ended it"),
@@ -183,15 +183,15 @@ impl fmt::Display for ErrorLine {
     }
 }
 
-/// One line a mistake. The status is [`Exit::Usage`] as soon as one is on the command line, else [`Exit::Config`].
+/// One line an error. The status is [`Exit::Usage`] as soon as one is on the command line, else [`Exit::Config`].
 impl From<Diagnostics> for Fault {
-    fn from(mistakes: Diagnostics) -> Self {
-        let typed = mistakes.iter().any(|mistake| matches!(mistake.source, Source::Flag(_)));
-        let error = |mistake: &Diagnostic| {
-            let (message, help) = mistake.parts();
+    fn from(diagnostics: Diagnostics) -> Self {
+        let typed = diagnostics.iter().any(|diagnostic| matches!(diagnostic.source, Source::Flag(_)));
+        let error = |diagnostic: &Diagnostic| {
+            let (message, help) = diagnostic.parts();
             ErrorLine { message, help: Some(help) }
         };
-        let errors = mistakes.iter().map(error).collect();
+        let errors = diagnostics.iter().map(error).collect();
         Self { exit: if typed { Exit::Usage } else { Exit::Config }, errors }
     }
 }
@@ -202,7 +202,7 @@ mod tests {
     use crate::diagnostics::Problem;
 
     #[test]
-    fn one_mistake_on_the_command_line_makes_it_a_usage_fault() {
+    fn one_diagnostic_on_the_command_line_makes_it_a_usage_fault() {
         let variable = Problem::new("a", "b").at(Source::Variable("VESTIBULE_X".into()));
         let flag = Problem::new("c", "d").at(Source::Flag("--x".into()));
         let fault = Fault::from(Diagnostics::from(variable.clone()));

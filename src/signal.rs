@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_a_map_is_named_with_its_mend() {
+    fn an_error_in_a_map_is_named_with_its_help() {
         assert!(refusal("TERM").contains("write FROM:TO"));
         for stray in [",", "TERM:QUIT,", ",TERM:QUIT", "TERM:QUIT,,HUP:USR1"] {
             assert!(refusal(stray).contains("\"\" is not a rewrite; write FROM:TO"), "{stray}");

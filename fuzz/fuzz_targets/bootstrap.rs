@@ -1,4 +1,4 @@
-//! `envoy.yaml`: whatever is in it, an answer comes; what is accepted has something to open, and each mistake is a line in which
+//! `envoy.yaml`: whatever is in it, an answer comes; what is accepted has something to open, and each error is a line in which
 //! nothing stands that may be a key.
 #![no_main]
 
@@ -13,9 +13,9 @@ use vestibule::config::envoy::Bootstrap;
 fuzz_target!(|text: &str| {
     match Bootstrap::parse(Path::new("envoy.yaml"), &with_key(text)) {
         Ok(bootstrap) => assert!(!bootstrap.listeners.is_empty()),
-        Err(mistakes) => {
+        Err(diagnostics) => {
             let is_sound = |said: &str| !said.contains('\n') && !repeats_key(said);
-            assert!(mistakes.iter().all(|mistake| is_sound(&mistake.to_string())), "{mistakes:?}");
+            assert!(diagnostics.iter().all(|diagnostic| is_sound(&diagnostic.to_string())), "{diagnostics:?}");
         }
     }
 });

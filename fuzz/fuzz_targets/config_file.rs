@@ -1,4 +1,4 @@
-//! `vestibule.toml`: whatever is in it, there is a configuration, or a line for each mistake, in which nothing stands that may be a key.
+//! `vestibule.toml`: whatever is in it, there is a configuration, or a line for each error, in which nothing stands that may be a key.
 #![no_main]
 
 mod key_line;
@@ -20,9 +20,9 @@ fuzz_target!(|text: &str| {
         let sources = Sources { flags: &flags, environment: &environment, read_file: &read_file, starts_app, cpus: 2 };
         match resolve(&sources) {
             Ok(config) => assert!(!config.listeners.is_empty()),
-            Err(mistakes) => {
-                for mistake in mistakes.iter() {
-                    let said = mistake.to_string();
+            Err(diagnostics) => {
+                for diagnostic in diagnostics.iter() {
+                    let said = diagnostic.to_string();
                     assert!(!said.contains('\n') && !repeats_key(&said), "{said}");
                 }
             }

@@ -26,9 +26,9 @@ fuzz_target!(|text: &str| {
             let asked = ["not in any file".to_owned() + &text];
             assert!(roles.grant(&CLIENT, None, Some(&asked)).is_err());
         }
-        Err(mistakes) => {
+        Err(diagnostics) => {
             let is_sound = |said: &str| !said.contains('\n') && !repeats_key(said);
-            assert!(mistakes.iter().all(|mistake| is_sound(&mistake.to_string())), "{mistakes:?}");
+            assert!(diagnostics.iter().all(|diagnostic| is_sound(&diagnostic.to_string())), "{diagnostics:?}");
         }
     }
 });

@@ -8,14 +8,14 @@ use std::time::SystemTime;
 use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::CertificateDer;
 use vestibule::identity::Role;
-use vestibule::issuer::{Authority, InstanceSpec};
+use vestibule::issuer::{CertificateAuthority, InstanceSpec};
 use vestibule::pem::Pem;
 use vestibule::trust::{Text, TrustAnchors};
 
 /// A good chain under a CA of its own, new with each start.
 static STRANGER: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
     let now = SystemTime::now();
-    let issued = Authority::generate(now).unwrap().issue(&InstanceSpec::generate().unwrap(), now).unwrap();
+    let issued = CertificateAuthority::generate(now).unwrap().issue(&InstanceSpec::generate().unwrap(), now).unwrap();
     Pem::read(issued.cert_pem.as_bytes()).unwrap().chain()
 });
 

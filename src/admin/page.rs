@@ -82,15 +82,15 @@ mod tests {
     use tokio::sync::watch;
 
     use crate::admin::status::StatusSources;
-    use crate::config::{PairFiles, PairSource, SecretFile};
+    use crate::config::{PairFiles, PairSource, SdsSecretRef};
     use crate::credentials::{Pair, ServedCertificate};
-    use crate::issuer::{Authority, InstanceSpec};
+    use crate::issuer::{CertificateAuthority, InstanceSpec};
     use crate::lifecycle::{Phase, Readiness};
 
     #[test]
     fn several_pairs_are_told_apart_and_what_is_over_is_said_so() {
         let now = SystemTime::now();
-        let authority = Authority::generate(now).unwrap();
+        let authority = CertificateAuthority::generate(now).unwrap();
         let spec = InstanceSpec::generate().unwrap();
         let shown = |source, generation, at| {
             let credential = authority.issue(&spec, at).unwrap();
@@ -99,7 +99,7 @@ mod tests {
             ServedCertificate { source, pair, generation, since: now }
         };
         let files = PairFiles { cert: PathBuf::from("/a/<b>.crt"), key: PathBuf::from("/a/the.key") };
-        let secret = SecretFile { name: "server".to_owned(), path: PathBuf::from("/c/sds.yaml") };
+        let secret = SdsSecretRef { name: "server".to_owned(), path: PathBuf::from("/c/sds.yaml") };
         let long_ago = now - Duration::from_secs(48 * 3600);
         let pairs = vec![shown(PairSource::Files(files), 3, now), shown(PairSource::Secret(secret), 1, long_ago)];
         let overview = StatusSources {

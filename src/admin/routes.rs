@@ -29,19 +29,19 @@ pub(super) fn answer<B>(request: &Request<B>, view: &AdminState) -> AdminRespons
     if let Some(answer) = view.envoy.as_ref().and_then(|envoy| envoy.answer(request, view)) {
         return answer;
     }
-    answer_one_of(&PATHS, request, view, Details::Shown)
+    answer_one_of(&PATHS, request, view, Details::Included)
 }
 
 /// The same to whoever scrapes metrics or probes: nothing that tells who calls, or of our configuration.
 pub(super) fn answer_scraper<B>(request: &Request<B>, view: &AdminState) -> AdminResponse {
-    answer_one_of(&SCRAPED, request, view, Details::Hidden)
+    answer_one_of(&SCRAPED, request, view, Details::Omitted)
 }
 
 /// Whether `/readyz?verbose` says more than `ok`: where the app is, what is wrong with which file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Details {
-    Shown,
-    Hidden,
+    Included,
+    Omitted,
 }
 
 fn answer_one_of<B>(paths: &[&str], request: &Request<B>, view: &AdminState, details: Details) -> AdminResponse {
@@ -75,7 +75,7 @@ fn ready(query: &str, view: &AdminState, details: Details) -> AdminResponse {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match (name, Check::named(value)) {
-            ("verbose", _) => verbose = details == Details::Shown,
+            ("verbose", _) => verbose = details == Details::Included,
             ("exclude", Some(part)) => excluded.push(part),
             ("exclude", None) => {
                 let known: Vec<_> = Check::VARIANTS.iter().map(|part| part.as_str()).collect();

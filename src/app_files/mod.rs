@@ -13,4 +13,4 @@ mod writer;
 
 pub use places::prepare;
 pub(crate) use places::{check_place, locate_program, option_reading, refusals};
-pub use writer::{AppFileWriter, InstalledGeneration};
+pub use writer::{AppFileWriter, WrittenGeneration};

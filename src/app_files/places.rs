@@ -55,7 +55,7 @@ pub(crate) fn refusals(config: &Config) -> Vec<String> {
         // The secret's own path is in both.
         let own = (Some(path) == secret).then_some(TOKEN_FILE);
         let what = match atomic_file::check(path) {
-            Err(error) if error.is_mistake() => Some(error.to_string()),
+            Err(error) if error.is_user_error() => Some(error.to_string()),
             // Whatever else is wrong there may be mended while we run.
             _ => seen
                 .iter()

@@ -21,11 +21,11 @@ use crate::token::IssuedToken;
 type FileOutcome = Result<Option<IssuedToken>, AppFileError>;
 
 /// Failures in a row that pass by themselves before they are said.
-const PATIENCE: u32 = 3;
+const MAX_RETRIES: u32 = 3;
 
 /// A generation of which every file is in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InstalledGeneration {
+pub struct WrittenGeneration {
     /// Which.
     pub generation: u64,
     /// The end of its certificate.
@@ -43,7 +43,7 @@ pub struct AppFileWriter {
     pair: Option<ServedCertificate>,
     /// The platform has announced the end: what there is stays as it is.
     retires: bool,
-    in_place: watch::Sender<Option<InstalledGeneration>>,
+    in_place: watch::Sender<Option<WrittenGeneration>>,
     /// The first generation that was served.
     first: Option<u64>,
     /// Whether all files stand as they should.
@@ -102,7 +102,7 @@ impl AppFileWriter {
     }
 
     /// Tells of each generation once all of its files are in place; of those that follow each other at once, of the newest.
-    pub fn in_place(&self) -> watch::Receiver<Option<InstalledGeneration>> {
+    pub fn in_place(&self) -> watch::Receiver<Option<WrittenGeneration>> {
         self.in_place.subscribe()
     }
 
@@ -187,7 +187,7 @@ impl AppFileWriter {
                 file.failures = file.failures.saturating_add(1);
                 file.due = Some(Instant::now() + retry_after(file.failures));
                 self.complete = false;
-                if error.is_passing() && file.failures < PATIENCE {
+                if error.is_passing() && file.failures < MAX_RETRIES {
                     return;
                 }
                 let error = error.to_string();
@@ -214,7 +214,7 @@ impl AppFileWriter {
         let is_first = self.first == Some(generation);
         self.in_place.send_if_modified(|before| {
             let is_new = before.is_none_or(|before| before.generation != generation);
-            *before = Some(InstalledGeneration { generation, not_after, is_first });
+            *before = Some(WrittenGeneration { generation, not_after, is_first });
             is_new
         });
     }

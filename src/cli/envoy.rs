@@ -190,9 +190,9 @@ pub(super) fn flags() -> Vec<Arg> {
 /// [`SANDBOX_VARIABLE`] says, which the flag beats.
 ///
 /// # Errors
-/// Every mistake: no bootstrap is named, a flag that counts has no value, or one that it cannot have.
+/// Every error: no bootstrap is named, a flag that counts has no value, or one that it cannot have.
 pub fn parse(args: impl Iterator<Item = OsString>, sandbox: Option<&OsStr>) -> Result<EnvoyCommand, Fault> {
-    let mut reader = ArgReader { args: args.peekable(), mistakes: Vec::new(), warnings: Vec::new() };
+    let mut reader = ArgReader { args: args.peekable(), diagnostics: Vec::new(), warnings: Vec::new() };
     let (mut config, mut drain, mut log_level, mut mode) = (None, None, LogLevel::Info, EnvoyMode::Serve);
     let mut secrets = SecretPaths::default();
     let mut fence = None;
@@ -225,28 +225,28 @@ pub fn parse(args: impl Iterator<Item = OsString>, sandbox: Option<&OsStr>) -> R
         }
         (fence, _) => fence.unwrap_or(SandboxMode::Off),
     };
-    if config.is_none() && reader.mistakes.is_empty() {
+    if config.is_none() && reader.diagnostics.is_empty() {
         reader.wrong("-c", "is not given", "name the bootstrap: -c envoy.yaml");
     }
     match config {
-        Some(config) if reader.mistakes.is_empty() => {
+        Some(config) if reader.diagnostics.is_empty() => {
             let warnings = reader.warnings;
             Ok(EnvoyCommand::Serve(EnvoyArgs { config, drain, log_level, mode, sandbox, secrets, warnings }))
         }
-        // Not empty: where there is no bootstrap, that is a mistake or follows from one.
-        _ => Err(Diagnostics::new(reader.mistakes).into()),
+        // Not empty: where there is no bootstrap, that is an error or follows from one.
+        _ => Err(Diagnostics::new(reader.diagnostics).into()),
     }
 }
 
 struct ArgReader<I: Iterator<Item = OsString>> {
     args: std::iter::Peekable<I>,
-    mistakes: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
     warnings: Vec<String>,
 }
 
 impl<I: Iterator<Item = OsString>> ArgReader<I> {
     fn wrong(&mut self, flag: &str, what: impl Into<String>, help: impl Into<String>) {
-        self.mistakes.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
+        self.diagnostics.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
     }
 
     fn value(&mut self, flag: &str, attached: Option<OsString>) -> Option<OsString> {
@@ -261,7 +261,7 @@ impl<I: Iterator<Item = OsString>> ArgReader<I> {
         match values::path(&self.value(flag, attached)?) {
             Ok(path) => Some(path),
             Err(wrong) => {
-                self.mistakes.push(wrong.at(Source::Flag(flag.to_owned())));
+                self.diagnostics.push(wrong.at(Source::Flag(flag.to_owned())));
                 None
             }
         }
@@ -287,7 +287,7 @@ impl<I: Iterator<Item = OsString>> ArgReader<I> {
         if meant.is_none() {
             let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
             let what = format!("{} is not known", quote(&value.to_string_lossy()));
-            self.mistakes.push(Problem::new(what, format!("write one of {}", words.join(", "))).at(place));
+            self.diagnostics.push(Problem::new(what, format!("write one of {}", words.join(", "))).at(place));
         }
         meant
     }

@@ -7,7 +7,7 @@ pub mod completions;
 pub mod envoy;
 mod grammar;
 mod parse_exit;
-mod policy_test;
+mod policy;
 mod token;
 mod token_verify;
 mod tools;
@@ -30,7 +30,7 @@ use crate::sys;
 
 pub use envoy::EnvoyCommand;
 pub use parse_exit::{Help, ParseExit};
-pub use policy_test::TestedRequest;
+pub use policy::TestedRequest;
 pub use token::{JwtArgs, TokenCommand, TokenOutput, VaultArgs, VaultCfArgs};
 pub use token_verify::{TokenInput, VerifyArgs};
 pub use tools::{CheckOptions, CheckedRoute, DemoArgs, DemoCalls, IssuerArgs};
@@ -52,7 +52,7 @@ pub enum Command {
     },
     /// Read everything, open nothing.
     Check {
-        /// The proxy, or what is wrong with it: here a mistake is a finding.
+        /// The proxy, or what is wrong with it: here an error is a finding.
         config: Result<Config, Diagnostics>,
         /// What else is looked at, and how it is told.
         options: CheckOptions,
@@ -148,7 +148,7 @@ where
             Ok(Command::Identity { file, json: matches.get_flag("json") })
         }
         Some(("policy", matches)) => match matches.subcommand() {
-            Some(("test", matches)) => policy_test::command(matches, &environment),
+            Some(("test", matches)) => policy::command(matches, &environment),
             _ => Err(ParseExit::from(grammar::no_command())),
         },
         Some(("token", matches)) => token::command(matches, &environment),
@@ -188,9 +188,9 @@ fn run(matches: &ArgMatches, environment: &Environment) -> Result<Command, Parse
     let config = serving("run", matches, environment);
     match app_command(matches) {
         Ok(command) => Ok(Command::Run { config: config?, command }),
-        Err(mistake) => Err(ParseExit::from(match config {
-            Ok(_) => Diagnostics::from(mistake),
-            Err(mistakes) => mistakes.and(mistake),
+        Err(diagnostic) => Err(ParseExit::from(match config {
+            Ok(_) => Diagnostics::from(diagnostic),
+            Err(diagnostics) => diagnostics.and(diagnostic),
         })),
     }
 }

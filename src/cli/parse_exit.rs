@@ -57,8 +57,8 @@ impl From<Fault> for ParseExit {
 }
 
 impl From<Diagnostics> for ParseExit {
-    fn from(mistakes: Diagnostics) -> Self {
-        Self::Fault(mistakes.into())
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Fault(diagnostics.into())
     }
 }
 

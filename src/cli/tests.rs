@@ -75,12 +75,12 @@ fn the_file_that_is_named_is_read() {
 }
 
 #[test]
-fn check_has_its_mistakes_as_findings() {
+fn check_has_its_diagnostics_as_findings() {
     let Command::Check { config, options } = command(&["check", "--json", "--threads", "0"]) else {
         panic!("not check")
     };
-    let mistakes: Vec<_> = config.unwrap_err().iter().map(ToString::to_string).collect();
-    assert_eq!(mistakes, ["--threads: \"0\" is out of range; write a number from 1 to 256"]);
+    let diagnostics: Vec<_> = config.unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(diagnostics, ["--threads: \"0\" is out of range; write a number from 1 to 256"]);
     assert_eq!(options, CheckOptions { json: true, ..CheckOptions::default() });
 }
 
@@ -170,7 +170,7 @@ fn the_demo_needs_nothing() {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_usage_fault_with_its_mend() {
+fn what_cannot_be_read_is_a_usage_fault_with_its_help() {
     const RUN: &str = "vestibule run [OPTIONS] -- COMMAND [ARG...]";
     for (words, said) in [
         ("run", format!("COMMAND: there is none; write {RUN}")),
@@ -290,7 +290,7 @@ fn a_start_makes_the_grammar_of_its_own_command_alone() {
 }
 
 #[test]
-fn help_and_mistakes_are_those_of_the_whole_grammar() {
+fn help_and_diagnostics_are_those_of_the_whole_grammar() {
     let ends =
         ["", "-h", "--help", "help", "--version", "--lisen 1", "--listen 1", "--json", "proxy", "x y", "-- x", "-x"];
     let commands =

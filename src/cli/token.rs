@@ -10,7 +10,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 pub use self::vault::VaultArgs;
-use super::tools::Flags;
+use super::tools::ToolArgs;
 use super::{Command, ParseExit, VerifyArgs, grammar, read, token_verify};
 use crate::config::options::{TOKEN_JWT, TOKEN_VAULT_CF};
 use crate::config::sources::Environment;
@@ -79,101 +79,101 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
 
 fn vault_cf(matches: &ArgMatches, environment: &Environment) -> Result<VaultCfArgs, Diagnostics> {
     let pair = read(TOKEN_VAULT_CF, matches, environment, resolve::pair);
-    let mut flags = Flags { command: TOKEN_VAULT_CF, matches, mistakes: Vec::new() };
-    let role = flags.needed("role", "name the role of Vault that is asked for", values::name);
-    with_pair(pair, flags.mistakes, role).map(|(pair, role)| VaultCfArgs { pair, role })
+    let mut args = ToolArgs { command: TOKEN_VAULT_CF, matches, diagnostics: Vec::new() };
+    let role = args.needed("role", "name the role of Vault that is asked for", values::name);
+    with_pair(pair, args.diagnostics, role).map(|(pair, role)| VaultCfArgs { pair, role })
 }
 
 fn jwt(matches: &ArgMatches, environment: &Environment) -> Result<JwtArgs, Diagnostics> {
     let pair = read(TOKEN_JWT, matches, environment, resolve::pair);
-    let mut flags = Flags { command: TOKEN_JWT, matches, mistakes: Vec::new() };
-    let request = request(&mut flags);
-    let output = output(&mut flags);
+    let mut args = ToolArgs { command: TOKEN_JWT, matches, diagnostics: Vec::new() };
+    let request = request(&mut args);
+    let output = output(&mut args);
     let both = request.zip(output);
-    with_pair(pair, flags.mistakes, both).map(|(pair, (request, output))| JwtArgs { pair, request, output })
+    with_pair(pair, args.diagnostics, both).map(|(pair, (request, output))| JwtArgs { pair, request, output })
 }
 
 /// `value` with its pair, if nothing is wrong with either.
 fn with_pair<T>(
     pair: Result<PairSource, Diagnostics>,
-    mistakes: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
     value: Option<T>,
 ) -> Result<(PairSource, T), Diagnostics> {
     match (pair, value) {
-        (Ok(pair), Some(value)) if mistakes.is_empty() => Ok((pair, value)),
-        (Err(wrong), _) => Err(mistakes.into_iter().fold(wrong, Diagnostics::and)),
+        (Ok(pair), Some(value)) if diagnostics.is_empty() => Ok((pair, value)),
+        (Err(wrong), _) => Err(diagnostics.into_iter().fold(wrong, Diagnostics::and)),
         // Not empty: a value that is missing was noted.
-        (Ok(_), _) => Err(Diagnostics::new(mistakes)),
+        (Ok(_), _) => Err(Diagnostics::new(diagnostics)),
     }
 }
 
 /// `None`: something is wrong, and noted.
-fn request(flags: &mut Flags<'_>) -> Option<TokenRequest> {
-    let wrong = |flag: &str, what: &str, help: &str, flags: &mut Flags<'_>| {
-        flags.mistakes.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
+fn request(args: &mut ToolArgs<'_>) -> Option<TokenRequest> {
+    let wrong = |flag: &str, what: &str, help: &str, args: &mut ToolArgs<'_>| {
+        args.diagnostics.push(Problem::new(what, help).at(Source::Flag(flag.to_owned())));
     };
-    let audience = flags.all("audience", values::name);
-    if flags.matches.get_many::<OsString>("audience").is_none() {
+    let audience = args.all("audience", values::name);
+    if args.matches.get_many::<OsString>("audience").is_none() {
         wrong(
             "--audience",
             "is not given",
             "name the receiver; a token for everybody could be used by everybody",
-            flags,
+            args,
         );
     }
-    let ttl: Option<Duration> = flags.read("ttl", |text| values::duration(text, &Range::TEN_SECONDS_TO_AN_HOUR));
-    let policies = flags.all("policy", values::name);
-    let client_id = flags.read("client-id", values::name);
-    let form: Option<FormArg> = flags.parsed("form");
+    let ttl: Option<Duration> = args.read("ttl", |text| values::duration(text, &Range::TEN_SECONDS_TO_AN_HOUR));
+    let policies = args.all("policy", values::name);
+    let client_id = args.read("client-id", values::name);
+    let form: Option<FormArg> = args.parsed("form");
     let form = match (form?, client_id) {
         (FormArg::Uaa, None) => {
-            wrong("--form", "uaa needs a client", "add --client-id ID", flags);
+            wrong("--form", "uaa needs a client", "add --client-id ID", args);
             None
         }
         (FormArg::Uaa, Some(client_id)) => Some(TokenForm::Uaa { client_id }),
         (FormArg::Standard | FormArg::Comcast, Some(_)) => {
-            wrong("--client-id", "says nothing in this form", "leave it out, or add --form uaa", flags);
+            wrong("--client-id", "says nothing in this form", "leave it out, or add --form uaa", args);
             None
         }
         (FormArg::Comcast, None) if policies.is_empty() => {
-            wrong("--form", "comcast needs a policy", "add --policy POLICY", flags);
+            wrong("--form", "comcast needs a policy", "add --policy POLICY", args);
             None
         }
         (FormArg::Comcast, None) => Some(TokenForm::Comcast { policies: policies.clone() }),
         (FormArg::Standard, None) => Some(TokenForm::Standard),
     };
     if !policies.is_empty() && !matches!(form, None | Some(TokenForm::Comcast { .. })) {
-        wrong("--policy", "says nothing in this form", "leave it out, or add --form comcast", flags);
+        wrong("--policy", "says nothing in this form", "leave it out, or add --form comcast", args);
     }
-    let chain: Option<ChainPart> = flags.parsed("chain");
+    let chain: Option<ChainPart> = args.parsed("chain");
     if matches!((&form, chain), (Some(TokenForm::Comcast { .. }), Some(ChainPart::None))) {
-        wrong("--chain", "none leaves nothing to verify by in the form comcast", "write full or leaf", flags);
+        wrong("--chain", "none leaves nothing to verify by in the form comcast", "write full or leaf", args);
     }
-    let algorithm = flags.matches.get_one::<OsString>("alg").map(|_| flags.parsed("alg"));
-    let subject = flags.read("subject", values::name);
-    let issuer = flags.read("issuer", values::name);
-    let bind = flags.matches.get_flag("bind");
+    let algorithm = args.matches.get_one::<OsString>("alg").map(|_| args.parsed("alg"));
+    let subject = args.read("subject", values::name);
+    let issuer = args.read("issuer", values::name);
+    let bind = args.matches.get_flag("bind");
     if matches!(form, Some(TokenForm::Uaa { .. })) {
         for (flag, is_given) in [("--subject", subject.is_some()), ("--issuer", issuer.is_some())] {
             if is_given {
-                wrong(flag, "is the client's in the form uaa", "leave it out", flags);
+                wrong(flag, "is the client's in the form uaa", "leave it out", args);
             }
         }
-        let chain_is_given = flags.matches.value_source("chain") == Some(ValueSource::CommandLine);
+        let chain_is_given = args.matches.value_source("chain") == Some(ValueSource::CommandLine);
         for (flag, is_given) in [("--bind", bind), ("--chain", chain_is_given)] {
             if is_given {
-                wrong(flag, "says nothing in the form uaa, which has no certificate", "leave it out", flags);
+                wrong(flag, "says nothing in the form uaa, which has no certificate", "leave it out", args);
             }
         }
     }
-    let claims: Vec<Claim> = flags.all("claim", str::parse);
+    let claims: Vec<Claim> = args.all("claim", str::parse);
     let twice =
         claims.iter().enumerate().find(|(at, claim)| claims[..*at].iter().any(|one| one.name() == claim.name()));
     if let Some((_, claim)) = twice {
         let what = format!("{} is given twice", quote(claim.name()));
-        wrong("--claim", &what, "write each claim once: a token has one value for it", flags);
+        wrong("--claim", &what, "write each claim once: a token has one value for it", args);
     }
-    if !flags.mistakes.is_empty() {
+    if !args.diagnostics.is_empty() {
         return None;
     }
     let algorithm = algorithm.flatten();
@@ -189,17 +189,17 @@ enum FormArg {
     Uaa,
 }
 
-fn output(flags: &mut Flags<'_>) -> Option<TokenOutput> {
-    let mode = flags.read("mode", values::file_mode);
-    let Some(file) = flags.matches.get_one::<OsString>("write") else {
-        if flags.matches.get_one::<OsString>("mode").is_some() {
+fn output(args: &mut ToolArgs<'_>) -> Option<TokenOutput> {
+    let mode = args.read("mode", values::file_mode);
+    let Some(file) = args.matches.get_one::<OsString>("write") else {
+        if args.matches.get_one::<OsString>("mode").is_some() {
             let lonely = Problem::new("is the mode of no file", "add --write FILE");
-            return flags.note(lonely.at(Source::Flag("--mode".to_owned())));
+            return args.note(lonely.at(Source::Flag("--mode".to_owned())));
         }
         return Some(TokenOutput::Stdout);
     };
     match values::path(file) {
         Ok(path) => Some(TokenOutput::File { path, mode: mode? }),
-        Err(wrong) => flags.note(wrong.at(Source::Flag("--write".to_owned()))),
+        Err(wrong) => args.note(wrong.at(Source::Flag("--write".to_owned()))),
     }
 }

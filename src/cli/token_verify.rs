@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-use super::tools::Flags;
+use super::tools::ToolArgs;
 use crate::config::options::TOKEN_VERIFY;
 use crate::config::values;
 use crate::config::values::Range;
@@ -66,34 +66,34 @@ impl fmt::Debug for TokenInput {
 }
 
 pub(super) fn verify(matches: &ArgMatches) -> Result<VerifyArgs, Diagnostics> {
-    let mut flags = Flags { command: TOKEN_VERIFY, matches, mistakes: Vec::new() };
+    let mut args = ToolArgs { command: TOKEN_VERIFY, matches, diagnostics: Vec::new() };
     let is_given = |name: &str| matches.get_one::<OsString>(name).is_some();
     for (name, help) in [
         ("ca", "name a file with the CAs that vouch for instances"),
         ("audience", "name yourself as senders do; a token for others is nothing to you"),
     ] {
         if !is_given(name) {
-            flags.mistakes.push(Problem::new("is not given", help).at(Source::Flag(format!("--{name}"))));
+            args.diagnostics.push(Problem::new("is not given", help).at(Source::Flag(format!("--{name}"))));
         }
     }
     if is_given("role") && !is_given("roles") {
         let lonely = Problem::new("is in no file of roles", "add --roles FILE");
-        flags.mistakes.push(lonely.at(Source::Flag("--role".to_owned())));
+        args.diagnostics.push(lonely.at(Source::Flag("--role".to_owned())));
     }
     let token = match matches.get_one::<OsString>("TOKEN") {
         Some(token) if token != "-" => TokenInput::Argument(token.to_string_lossy().into_owned()),
         _ => TokenInput::Stdin,
     };
-    let (ca, crl) = (flags.paths("ca"), flags.paths("crl"));
-    let audiences = flags.all("audience", values::name);
-    let skew = flags.read("skew", |text| values::duration(text, &Range::ZERO_TO_FIVE_MINUTES));
-    let max_ttl = flags.read("max-ttl", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
-    let (form, identity) = (flags.parsed("form"), flags.parsed("identity"));
-    let mut one_path = |name| flags.paths(name).pop();
+    let (ca, crl) = (args.paths("ca"), args.paths("crl"));
+    let audiences = args.all("audience", values::name);
+    let skew = args.read("skew", |text| values::duration(text, &Range::ZERO_TO_FIVE_MINUTES));
+    let max_ttl = args.read("max-ttl", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
+    let (form, identity) = (args.parsed("form"), args.parsed("identity"));
+    let mut one_path = |name| args.paths(name).pop();
     let (peer, roles, replay_file) = (one_path("peer"), one_path("roles"), one_path("replay-file"));
-    let (issuer, role) = (flags.read("issuer", values::name), flags.read("role", values::name));
+    let (issuer, role) = (args.read("issuer", values::name), args.read("role", values::name));
     match (skew, max_ttl, form, identity) {
-        (Some(skew), Some(max_ttl), Some(form), Some(identity)) if flags.mistakes.is_empty() => Ok(VerifyArgs {
+        (Some(skew), Some(max_ttl), Some(form), Some(identity)) if args.diagnostics.is_empty() => Ok(VerifyArgs {
             token,
             ca,
             crl,
@@ -110,6 +110,6 @@ pub(super) fn verify(matches: &ArgMatches) -> Result<VerifyArgs, Diagnostics> {
             json: matches.get_flag("json"),
         }),
         // Not empty: each of the four has a default, so it is missing only if it is wrong.
-        _ => Err(Diagnostics::new(flags.mistakes)),
+        _ => Err(Diagnostics::new(args.diagnostics)),
     }
 }

@@ -106,27 +106,27 @@ pub struct IssuerArgs {
 }
 
 pub(super) fn issuer(matches: &ArgMatches) -> Result<IssuerArgs, Diagnostics> {
-    let mut flags = Flags { command: "issuer", matches, mistakes: Vec::new() };
+    let mut args = ToolArgs { command: "issuer", matches, diagnostics: Vec::new() };
     let dir = matches.get_one::<OsString>("DIR").map_or(OsStr::new(""), OsString::as_os_str);
     let dir = match values::path(dir) {
         Ok(dir) => Some(dir),
-        Err(wrong) => flags.note(wrong.at(Source::Flag("DIR".to_owned()))),
+        Err(wrong) => args.note(wrong.at(Source::Flag("DIR".to_owned()))),
     };
-    let validity = flags.read("validity", |text| values::duration(text, &Range::A_SECOND_TO_TEN_YEARS));
-    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
-    let org = flags.read("org", values::word);
-    let space = flags.read("space", values::word);
-    let app = flags.read("app", values::word);
-    let instance = flags.read("instance", values::word);
-    let ip = flags.read("ip", ip);
-    let key = flags.parsed("key");
-    let inject = flags.parsed("inject");
+    let validity = args.read("validity", |text| values::duration(text, &Range::A_SECOND_TO_TEN_YEARS));
+    let rotate_every = args.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
+    let org = args.read("org", values::word);
+    let space = args.read("space", values::word);
+    let app = args.read("app", values::word);
+    let instance = args.read("instance", values::word);
+    let ip = args.read("ip", ip);
+    let key = args.parsed("key");
+    let inject = args.parsed("inject");
     let (retire, once) = (matches.get_flag("retire"), matches.get_flag("once"));
     let client = matches.get_flag("client");
-    let clients_named = flags.names("client-named");
+    let clients_named = args.names("client-named");
     let second_instance = matches.get_flag("second-instance");
     match (dir, validity, ip, key) {
-        (Some(dir), Some(validity), Some(ip), Some(key)) if flags.mistakes.is_empty() => Ok(IssuerArgs {
+        (Some(dir), Some(validity), Some(ip), Some(key)) if args.diagnostics.is_empty() => Ok(IssuerArgs {
             dir,
             validity,
             rotate_every,
@@ -144,47 +144,47 @@ pub(super) fn issuer(matches: &ArgMatches) -> Result<IssuerArgs, Diagnostics> {
             once,
         }),
         // Not empty: each of the four is given or has a default, so it is missing only if it is wrong.
-        _ => Err(Diagnostics::new(flags.mistakes)),
+        _ => Err(Diagnostics::new(args.diagnostics)),
     }
 }
 
 pub(super) fn check(matches: &ArgMatches) -> Result<CheckOptions, Diagnostics> {
-    let mut flags = Flags { command: "check", matches, mistakes: Vec::new() };
-    let url = flags.read("route", values::api_url);
-    let ca = flags.paths("route-ca").pop();
-    if url.is_none() && ca.is_some() && flags.mistakes.is_empty() {
+    let mut args = ToolArgs { command: "check", matches, diagnostics: Vec::new() };
+    let url = args.read("route", values::api_url);
+    let ca = args.paths("route-ca").pop();
+    if url.is_none() && ca.is_some() && args.diagnostics.is_empty() {
         let problem = Problem::new("says who vouches for a route, and none is given", "add --route URL");
-        flags.mistakes.push(problem.at(Source::Flag("--route-ca".to_owned())));
+        args.diagnostics.push(problem.at(Source::Flag("--route-ca".to_owned())));
     }
-    match flags.mistakes.is_empty() {
+    match args.diagnostics.is_empty() {
         true => Ok(CheckOptions {
             connects: matches.get_flag("connect"),
             route: url.map(|url| CheckedRoute { url, ca }),
             json: matches.get_flag("json"),
         }),
-        false => Err(Diagnostics::new(flags.mistakes)),
+        false => Err(Diagnostics::new(args.diagnostics)),
     }
 }
 
 pub(super) fn wait(matches: &ArgMatches) -> Result<Duration, Diagnostics> {
-    let mut flags = Flags { command: "wait", matches, mistakes: Vec::new() };
-    let timeout = flags.read("timeout", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR));
+    let mut args = ToolArgs { command: "wait", matches, diagnostics: Vec::new() };
+    let timeout = args.read("timeout", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR));
     // Not empty: it has a default.
-    timeout.ok_or_else(|| Diagnostics::new(flags.mistakes))
+    timeout.ok_or_else(|| Diagnostics::new(args.diagnostics))
 }
 
 pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Diagnostics> {
-    let mut flags = Flags { command: "demo", matches, mistakes: Vec::new() };
-    let listen = flags.read("listen", values::listen);
-    let rotate_every = flags.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
-    let log_level = flags.read("log-level", values::one_of);
+    let mut args = ToolArgs { command: "demo", matches, diagnostics: Vec::new() };
+    let listen = args.read("listen", values::listen);
+    let rotate_every = args.read("rotate-every", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_YEARS));
+    let log_level = args.read("log-level", values::one_of);
     let calls = match (matches.get_flag("green-blue"), matches.get_flag("http")) {
         (false, false) => Some(DemoCalls::Nobody),
         (true, false) => Some(DemoCalls::GreenBlue),
         (false, true) => Some(DemoCalls::Http),
         (true, true) => {
             let problem = Problem::new("is another demo than that of --green-blue", "give one of them");
-            flags.note(problem.at(Source::Flag("--http".to_owned())))
+            args.note(problem.at(Source::Flag("--http".to_owned())))
         }
     };
     match (listen, rotate_every, log_level, calls) {
@@ -194,20 +194,20 @@ pub(super) fn demo(matches: &ArgMatches) -> Result<DemoArgs, Diagnostics> {
             Ok(DemoArgs { listen, listen_typed, calls, tokens, rotate_every, log_level })
         }
         // Not empty: all others have defaults.
-        _ => Err(Diagnostics::new(flags.mistakes)),
+        _ => Err(Diagnostics::new(args.diagnostics)),
     }
 }
 
 /// The flags of a command that has no other sources, and what is wrong with them.
-pub(super) struct Flags<'a> {
+pub(super) struct ToolArgs<'a> {
     pub(super) command: &'static str,
     pub(super) matches: &'a ArgMatches,
-    pub(super) mistakes: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-impl Flags<'_> {
-    pub(super) fn note<T>(&mut self, mistake: Diagnostic) -> Option<T> {
-        self.mistakes.push(mistake);
+impl ToolArgs<'_> {
+    pub(super) fn note<T>(&mut self, diagnostic: Diagnostic) -> Option<T> {
+        self.diagnostics.push(diagnostic);
         None
     }
 
@@ -230,7 +230,9 @@ impl Flags<'_> {
         let given = self.matches.get_many::<OsString>(name).into_iter().flatten();
         let read: Vec<_> = given.map(|value| values::text(value).and_then(&parse)).collect();
         let place = || Source::Flag(format!("--{name}"));
-        read.into_iter().filter_map(|value| value.map_err(|wrong| self.mistakes.push(wrong.at(place()))).ok()).collect()
+        read.into_iter()
+            .filter_map(|value| value.map_err(|wrong| self.diagnostics.push(wrong.at(place()))).ok())
+            .collect()
     }
 
     /// Every path of a flag. What is wrong is noted.
@@ -238,7 +240,9 @@ impl Flags<'_> {
         let given = self.matches.get_many::<OsString>(name).into_iter().flatten();
         let read: Vec<_> = given.map(|value| values::path(value)).collect();
         let place = || Source::Flag(format!("--{name}"));
-        read.into_iter().filter_map(|path| path.map_err(|wrong| self.mistakes.push(wrong.at(place()))).ok()).collect()
+        read.into_iter()
+            .filter_map(|path| path.map_err(|wrong| self.diagnostics.push(wrong.at(place()))).ok())
+            .collect()
     }
 
     /// The value of a flag that is needed; where there is none, `help` is noted.
@@ -271,7 +275,7 @@ impl Flags<'_> {
                 names.push(value.to_owned());
                 continue;
             };
-            self.mistakes.push(problem.at(Source::Flag(format!("--{name}"))));
+            self.diagnostics.push(problem.at(Source::Flag(format!("--{name}"))));
         }
         names
     }

@@ -79,7 +79,7 @@ fn read_when_whole(path: &Path, mut read: impl FnMut() -> Result<BootstrapText, 
                 match parsed {
                     Ok(bootstrap) if stands_still => return Ok(bootstrap),
                     Ok(_) => Fault::new(Exit::Config, format!("{}: does not stand still", path.display())),
-                    Err(mistakes) => mistakes.into(),
+                    Err(diagnostics) => diagnostics.into(),
                 }
             }
             Err(fault) => fault,

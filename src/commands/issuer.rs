@@ -17,7 +17,7 @@ use crate::cli::IssuerArgs;
 use crate::exit::{Exit, Fault};
 use crate::identity::{Certificate, Identity};
 use crate::issuer::schedule::rotate_after;
-use crate::issuer::{Authority, Credential, Flaw, Folder, InstanceSpec, IssuerError, KeyKind};
+use crate::issuer::{CertificateAuthority, Credential, Flaw, Folder, InstanceSpec, IssuerError, KeyKind};
 use crate::pem::Pem;
 
 /// One pair that is kept fresh.
@@ -37,7 +37,7 @@ pub fn run(options: &IssuerArgs, out: &mut dyn Write) -> Result<(), Fault> {
     let dir = std::path::absolute(&options.dir)
         .map_err(|error| config(format!("{}: not a folder's path: {error}", options.dir.display())))?;
     let (spec, holders) = options.holders(&dir)?;
-    let authority = Authority::open_or_create(&dir.join("authority"), SystemTime::now()).map_err(fault)?;
+    let authority = CertificateAuthority::open_or_create(&dir.join("authority"), SystemTime::now()).map_err(fault)?;
     authority.write_roots(&dir.join("ca.crt")).map_err(fault)?;
     say(out, format_args!("# ca.crt: the root and the issuing CA; what the other side trusts"))?;
 
@@ -70,26 +70,26 @@ pub fn run(options: &IssuerArgs, out: &mut dyn Write) -> Result<(), Fault> {
 impl IssuerArgs {
     /// Looks for what cannot be, and gives the time between rotations.
     fn check(&self) -> Result<Duration, Fault> {
-        let mut mistakes = Vec::new();
+        let mut diagnostics = Vec::new();
         if self.validity < Duration::from_secs(1) {
-            mistakes.push("--validity is under a second; certificates count whole seconds".to_owned());
+            diagnostics.push("--validity is under a second; certificates count whole seconds".to_owned());
         }
         let every = self.rotate_every.unwrap_or_else(|| rotate_after(self.validity));
         if every.is_zero() {
-            mistakes.push("--rotate-every is zero; give a time, or leave it out for Diego's schedule".to_owned());
+            diagnostics.push("--rotate-every is zero; give a time, or leave it out for Diego's schedule".to_owned());
         }
         if self.retire && self.inject.is_some() {
-            mistakes.push("--retire and --inject exclude each other; give one of them".to_owned());
+            diagnostics.push("--retire and --inject exclude each other; give one of them".to_owned());
         }
         for (flag, text) in [("--org", &self.org), ("--space", &self.space), ("--app", &self.app)] {
             if let Some(Err(error)) = text.as_ref().map(|text| text.parse::<crate::identity::Guid>()) {
-                mistakes.push(format!("{flag}: {error}"));
+                diagnostics.push(format!("{flag}: {error}"));
             }
         }
         if let Some(Err(error)) = self.instance.as_ref().map(|text| text.parse::<crate::identity::AppInstanceId>()) {
-            mistakes.push(format!("--instance: {error}"));
+            diagnostics.push(format!("--instance: {error}"));
         }
-        if mistakes.is_empty() { Ok(every) } else { Err(Fault::new(Exit::Usage, mistakes.join("\n"))) }
+        if diagnostics.is_empty() { Ok(every) } else { Err(Fault::new(Exit::Usage, diagnostics.join("\n"))) }
     }
 
     /// The instance as it is while it runs, and the pairs to write, its own first. What was not typed is as in the files that are there already.
@@ -132,7 +132,12 @@ impl IssuerArgs {
 
 impl IssuedTo {
     /// Writes the next pair; the line that says so.
-    fn write(&self, authority: &Authority, flaw: Option<Flaw>, now: SystemTime) -> Result<String, IssuerError> {
+    fn write(
+        &self,
+        authority: &CertificateAuthority,
+        flaw: Option<Flaw>,
+        now: SystemTime,
+    ) -> Result<String, IssuerError> {
         let credential = match flaw {
             Some(flaw) => flaw.write(&self.folder, authority, &self.spec, now)?,
             None => {
@@ -163,7 +168,7 @@ fn known(dir: &Path, folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
 }
 
 /// Keeps the identity of `spec` for the next run, as a certificate of its own.
-fn note_identity(authority: &Authority, spec: &InstanceSpec, path: &Path) -> Result<(), Fault> {
+fn note_identity(authority: &CertificateAuthority, spec: &InstanceSpec, path: &Path) -> Result<(), Fault> {
     let last =
         authority.issue(&InstanceSpec { key: KeyKind::P256, ..spec.clone() }, SystemTime::now()).map_err(fault)?;
     fs::write(path, last.cert_pem).map_err(|error| fault(IssuerError::file(path, "written")(error)))
@@ -188,7 +193,12 @@ fn with_identity_of(leaf: Option<CertificateDer<'_>>, spec: InstanceSpec) -> Ins
     }
 }
 
-fn rotate(holders: &[IssuedTo], authority: &Authority, every: Duration, out: &mut dyn Write) -> Result<(), Fault> {
+fn rotate(
+    holders: &[IssuedTo],
+    authority: &CertificateAuthority,
+    every: Duration,
+    out: &mut dyn Write,
+) -> Result<(), Fault> {
     let internal = |error: std::io::Error| Fault::new(Exit::Internal, format!("runtime cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
     runtime.block_on(async {

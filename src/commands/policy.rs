@@ -16,7 +16,7 @@ use crate::pem::Pem;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
-use crate::config::{ClientAuthConfig, ClientAuthFiles, Config, Listener, PairSource};
+use crate::config::{ClientAuthConfig, ClientAuthSettings, Config, Listener, PairSource};
 use crate::credentials::ClientPolicyFiles;
 use crate::exit::{Exit, Fault};
 use crate::identity::{Client, Identity};
@@ -97,7 +97,7 @@ fn own_identity(path: &Path) -> Result<Option<Identity>, Fault> {
 
 fn verdict(
     listener: &Listener,
-    certified: &ClientAuthFiles,
+    certified: &ClientAuthSettings,
     own_certificate: &Path,
     (chain, request): (Option<&[CertificateDer<'_>]>, Option<&TestedRequest>),
     now: SystemTime,

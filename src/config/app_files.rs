@@ -9,7 +9,7 @@ use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::outbound::{OutboundCa, OutboundListen};
-use super::{AdminAddr, ClientAuthConfig, Config, FileMode, PairFiles, PairSource, SecretFile};
+use super::{AdminAddr, ClientAuthConfig, Config, FileMode, PairFiles, PairSource, SdsSecretRef};
 use crate::signal::Signal;
 
 /// How long a token is valid where nobody says otherwise.
@@ -164,7 +164,7 @@ impl Config {
         for listener in &self.listeners {
             match &listener.pair {
                 PairSource::Files(PairFiles { cert, key }) => all.extend([("--cert", cert.as_path()), ("--key", key)]),
-                PairSource::Secret(SecretFile { path, .. }) => all.push(("--cert", path)),
+                PairSource::Secret(SdsSecretRef { path, .. }) => all.push(("--cert", path)),
             }
             match &listener.clients {
                 ClientAuthConfig::None => {}

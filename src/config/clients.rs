@@ -6,7 +6,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::reader::{Located, OptionReader, Reported};
 use super::sources::ALLOWING;
-use super::{ClientAuthConfig, ClientAuthFiles, values};
+use super::{ClientAuthConfig, ClientAuthSettings, values};
 use crate::diagnostics::{Problem, Source};
 use crate::policy::route_file::{LocatedRoute, where_requests_are_read};
 use crate::policy::{PolicyMode, Rule, guid_of};
@@ -160,36 +160,38 @@ impl OptionReader {
         let required = asked == CertificateDemand::Certificate { required: true };
         let cause = typed.auth.as_ref().map(|(place, _)| place).or(typed.first_rule()).cloned();
         let cause = cause.unwrap_or(Source::Default("client-auth"));
-        let mut wrongs = Vec::new();
+        let mut problems = Vec::new();
         if typed.ca.is_empty() && asked != CertificateDemand::Nothing {
             let help = "give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";
-            wrongs.push(Problem::new("client certificates are asked for, but no CA is known", help).at(cause.clone()));
+            problems
+                .push(Problem::new("client certificates are asked for, but no CA is known", help).at(cause.clone()));
         }
         let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous).map(|(place, _)| place);
         let routed = typed.routes.iter().find(|(_, route)| route.allow.contains(&Rule::Anonymous));
         if let Some(place) = anonymous.or(routed.map(|(place, _)| place)).filter(|_| required) {
             let what = "nobody is anonymous where a certificate is required";
-            wrongs.push(Problem::new(what, "add --client-auth request, or take the rule out").at(place.clone()));
+            problems.push(Problem::new(what, "add --client-auth request, or take the rule out").at(place.clone()));
         }
         let unruled = typed.allow.is_empty() && typed.policy.is_none() && typed.routes.is_empty();
         match typed.deny.first() {
             Some((place, _)) if unruled => {
                 let problem = Problem::new("nobody is allowed in who could be denied", "add --allow any");
-                wrongs.push(problem.at(place.clone()));
+                problems.push(problem.at(place.clone()));
             }
             None if unruled && !required => {
                 let problem = Problem::new("no rule says who may come in", "add --allow any, or --allow any,anonymous");
-                wrongs.push(problem.at(cause));
+                problems.push(problem.at(cause));
             }
             _ => {}
         }
-        let routes = where_requests_are_read(typed.routes, reads_requests).map_err(|mistake| wrongs.push(mistake));
-        if let Some(noted) = wrongs.into_iter().map(|problem| self.report(problem)).last() {
+        let routes =
+            where_requests_are_read(typed.routes, reads_requests).map_err(|diagnostic| problems.push(diagnostic));
+        if let Some(noted) = problems.into_iter().map(|problem| self.report(problem)).last() {
             return Err(noted);
         }
         let plain = |rules: Vec<Located<Rule>>| rules.into_iter().map(|(_, rule)| rule).collect();
         let paths = |paths: Vec<Located<PathBuf>>| paths.into_iter().map(|(_, path)| path).collect();
-        Ok(ClientAuthConfig::Files(ClientAuthFiles {
+        Ok(ClientAuthConfig::Files(ClientAuthSettings {
             required,
             ca: paths(typed.ca),
             issuer_of: None,

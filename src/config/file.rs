@@ -12,7 +12,7 @@ use strum::VariantArray;
 
 use super::options;
 use super::options::{Arity, Opt, Table};
-use super::raw_value::{ByName, RawValue, Section, split};
+use super::raw_value::{ByName, RawValue, TomlTable, split};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostic, Problem, Source, line_of, nearest};
 use crate::policy::route_file::{LocatedRoute, ROUTE};
@@ -24,7 +24,7 @@ pub(super) struct FileContents {
     /// What it says for all listeners.
     pub(super) given: ByName,
     /// Its tables.
-    pub(super) sections: Vec<Section>,
+    pub(super) sections: Vec<TomlTable>,
     /// Its routes, for all listeners.
     pub(super) routes: Vec<LocatedRoute>,
     /// It cannot be read, or is not all TOML.
@@ -56,7 +56,7 @@ pub(super) fn read(named: &RawValue, contents: io::Result<String>, diagnostics: 
     let (given, tables, routes) = reader.table(table.get_ref(), None);
     let sections = tables.into_iter().map(|FoundTable { kind, place, table }| {
         let (given, _, routes) = reader.table(table, Some(kind));
-        Section { table: kind, place, given, routes }
+        TomlTable { table: kind, place, given, routes }
     });
     let sections = sections.collect();
     FileContents { given, sections, routes, is_broken: !errors.is_empty() }
@@ -87,7 +87,7 @@ impl TomlReader<'_> {
         keys.sort_by_key(|(key, _)| key.span().start);
         let (mut given, mut tables, mut routes) = (ByName::new(), Vec::new(), Vec::new());
         for (key, value) in keys {
-            // What the parser made of a broken line would only be a second mistake in it.
+            // What the parser made of a broken line would only be a second error in it.
             if self.broken.contains(&line_of(self.document.text, key.span().start)) {
                 continue;
             }
@@ -101,7 +101,7 @@ impl TomlReader<'_> {
                 let header = if kind.is_none() { "[[route]]" } else { "[[listener.route]]" };
                 let mut reader = RuleFileReader::new(self.document.path, self.document.text);
                 routes.extend(reader.routes(header, value));
-                self.diagnostics.extend(reader.into_mistakes());
+                self.diagnostics.extend(reader.into_diagnostics());
                 continue;
             }
             let values = match option(key.get_ref(), kind) {

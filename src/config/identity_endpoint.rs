@@ -5,7 +5,7 @@ mod reading;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ClientAuthFiles;
+use super::ClientAuthSettings;
 use super::outbound::OutboundListen;
 
 /// What an audience has, at most: it stands in a claim and in log lines.
@@ -47,8 +47,8 @@ pub struct TokenVerification {
 
 impl TokenVerification {
     /// Its CAs and CRLs, as those of clients are read.
-    pub fn trust_files(&self) -> ClientAuthFiles {
-        ClientAuthFiles::of_signers(self.ca.clone(), self.crl.clone())
+    pub fn trust_files(&self) -> ClientAuthSettings {
+        ClientAuthSettings::of_signers(self.ca.clone(), self.crl.clone())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::addresses::{covers, overlap, socket};
 use super::options::Table;
-use super::raw_value::{RawValue, Section};
+use super::raw_value::{RawValue, TomlTable};
 use super::reader::{Located, OptionReader, Reported, is_user_given};
 use super::resolve::{in_order, step};
 use super::{
@@ -76,7 +76,7 @@ impl OptionReader {
     }
 
     /// The `[[listener]]`s of the file.
-    fn each_its_own(&mut self, sections: &[Section]) -> Result<Vec<(ListenerAddresses, ListenerSettings)>, Reported> {
+    fn each_its_own(&mut self, sections: &[TomlTable]) -> Result<Vec<(ListenerAddresses, ListenerSettings)>, Reported> {
         let mut listeners = self.reject_single_address(sections).map(|()| Vec::new());
         let all = std::mem::take(&mut self.sources);
         for section in sections {
@@ -95,7 +95,7 @@ impl OptionReader {
     }
 
     /// Beside `[[listener]]` nothing else may say where listeners are.
-    fn reject_single_address(&mut self, sections: &[Section]) -> Result<(), Reported> {
+    fn reject_single_address(&mut self, sections: &[TomlTable]) -> Result<(), Reported> {
         let Some(section) = sections.first() else { return Ok(()) };
         let mut result = Ok(());
         for name in ["listen", "app", "listener"] {
@@ -111,15 +111,15 @@ impl OptionReader {
 
     /// What listeners may have in common.
     fn common(&mut self) -> Result<ListenerSettings, Reported> {
-        let connect = self.one("connect-timeout", step);
+        let connect = self.required("connect-timeout", step);
         let http = self.http();
         let reads_requests = matches!(http, Ok(Some(_)));
-        // Mistakes in how requests are read are said there.
+        // Errors in how requests are read are said there.
         let plaintext = self.plaintext(reads_requests || http.is_err());
         let tls = self.tls(reads_requests);
         let clients = if self.is_plaintext() { self.callers() } else { self.clients(reads_requests) };
         let dial = self.given("dial", values::one_of);
-        let proxy_protocol = self.one("proxy-protocol", values::one_of_or_off);
+        let proxy_protocol = self.required("proxy-protocol", values::one_of_or_off);
         let accept_proxy_protocol = self.all("accept-proxy-protocol", values::network);
         let (connect, http, plaintext, tls, mut clients, dial) = (connect?, http?, plaintext?, tls?, clients?, dial?);
         let dial = dial.unwrap_or(match clients {
@@ -218,7 +218,7 @@ impl OptionReader {
             true => Ok(HTTP_ALPN.map(<[u8]>::to_vec).to_vec()),
             false => self.alpn(),
         };
-        let min_version = self.one("tls-min", values::one_of);
+        let min_version = self.required("tls-min", values::one_of);
         Ok(TlsSettings { alpn: alpn?, min_version: min_version?, ..TlsSettings::default() })
     }
 

@@ -1,7 +1,7 @@
 //! What we were told: the parsed truth.
 //!
 //! Pure: nothing here opens a socket, reads a clock or knows how a value was typed. Flags, variables and the file
-//! become a [`Config`] in [`resolve`], which reports every mistake at once.
+//! become a [`Config`] in [`resolve`], which reports every error at once.
 
 mod addresses;
 mod admin;
@@ -53,7 +53,7 @@ pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
     OutboundSettings, OutboundTimeouts, Protocol, Target,
 };
-pub use pair::{PLATFORM_PAIR, PairFiles, PairSource, SecretFile};
+pub use pair::{PLATFORM_PAIR, PairFiles, PairSource, SdsSecretRef};
 pub use plaintext::AdmittedPeers;
 pub use sandbox::SandboxMode;
 pub use secrets::{CredHubConfig, OnSecretExpiry, SecretSource, Secrets};
@@ -143,7 +143,7 @@ pub enum ClientAuthConfig {
     /// Everybody; no certificate is asked for.
     None,
     /// Those whom the trust anchors vouch for and the rules admit.
-    Files(ClientAuthFiles),
+    Files(ClientAuthSettings),
     /// Those whom a document trusts and names.
     ValidationContext(ValidationContextConfig),
 }
@@ -166,12 +166,12 @@ pub struct ValidationContextConfig {
     /// A client without a certificate cannot complete the handshake.
     pub required: bool,
     /// Where the trust anchors and the names are.
-    pub secret: SecretFile,
+    pub secret: SdsSecretRef,
 }
 
 /// Where the trust anchors are, and who is admitted under them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ClientAuthFiles {
+pub struct ClientAuthSettings {
     /// A client without a certificate cannot complete the handshake.
     pub required: bool,
     /// Files and folders of CAs, PEM. Invariant: never empty where there is a handshake; without one nobody may vouch.
@@ -198,7 +198,7 @@ pub struct ClientAuthFiles {
     pub health: Option<RoutePath>,
 }
 
-impl ClientAuthFiles {
+impl ClientAuthSettings {
     /// Whoever has a certificate of one of `ca` that is in none of `crl`, as those who sign tokens are judged.
     pub fn of_signers(ca: Vec<PathBuf>, crl: Vec<PathBuf>) -> Self {
         Self {

@@ -85,7 +85,7 @@ pub enum Preset {
     /// This value, read like any other.
     Value(&'static str),
     /// Something that is found out at the start, in words.
-    Found(&'static str),
+    Derived(&'static str),
     /// Nothing.
     None,
 }
@@ -179,7 +179,7 @@ impl Opt {
     /// What holds when nothing is given, as help shows it: `$PORT, or 127.0.0.1:8080`.
     pub fn default_text(&self) -> Option<String> {
         let preset = match self.default {
-            Preset::Value(text) | Preset::Found(text) => Some(text),
+            Preset::Value(text) | Preset::Derived(text) => Some(text),
             Preset::None => None,
         };
         match (self.platform, preset) {

@@ -18,12 +18,12 @@ pub enum PairSource {
     /// In two files.
     Files(PairFiles),
     /// In a document of secrets.
-    Secret(SecretFile),
+    Secret(SdsSecretRef),
 }
 
 /// A secret in a document as Envoy's discovery service (SDS) has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SecretFile {
+pub struct SdsSecretRef {
     /// Its name in the document.
     pub name: String,
     /// The document.
@@ -44,7 +44,7 @@ impl fmt::Display for PairSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Files(PairFiles { cert, .. }) => write!(f, "{}", cert.display()),
-            Self::Secret(SecretFile { name, .. }) => f.write_str(name),
+            Self::Secret(SdsSecretRef { name, .. }) => f.write_str(name),
         }
     }
 }

@@ -15,11 +15,11 @@ use crate::signal::SignalMap;
 impl OptionReader {
     /// All but [`AppConfig::hold`]. `ours`: whether we start it.
     pub(super) fn app(&mut self, ours: bool) -> Result<AppConfig, Reported> {
-        let scope = self.one("signal-scope", values::one_of);
+        let scope = self.required("signal-scope", values::one_of);
         let map = self.signal_map();
         let hide_key = self.hiding("hide-key", ours);
         let hide_port = self.hiding("hide-app-port", ours).and_then(|asked| self.only_way_in(asked));
-        let ready = self.one("app-ready", app_ready);
+        let ready = self.required("app-ready", app_ready);
         Ok(AppConfig {
             scope: scope?,
             map: map?,
@@ -84,7 +84,7 @@ impl OptionReader {
         let (place, hold) = self.placed("hold-until-ready", length)?;
         let Some(hold) = hold else { return Ok(None) };
         let never_asked = self.sources.values("app-ready").first().is_some_and(|given| given.value == "off");
-        // A mistake in the other option is noted where that is read.
+        // An error in the other option is noted where that is read.
         let handshake = self.sources.values("handshake-timeout").first().and_then(|given| {
             let text = values::text(&given.value).ok()?;
             values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES).ok()
@@ -103,8 +103,8 @@ impl OptionReader {
     /// How the process goes. The delay is part of the timeout, so that the timeout is a promise.
     pub(super) fn drain(&mut self) -> Result<Drain, Reported> {
         let delay = self.placed("drain-delay", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR));
-        let timeout = self.one("drain-timeout", |text| values::duration(text, &Range::ZERO_TO_A_DAY));
-        let http = self.one("drain-http", values::on_or_off);
+        let timeout = self.required("drain-timeout", |text| values::duration(text, &Range::ZERO_TO_A_DAY));
+        let http = self.required("drain-http", values::on_or_off);
         let ((place, delay), timeout, http) = (delay?, timeout?, http?);
         if delay > timeout {
             let what = format!("{delay:?} is longer than the whole drain, {timeout:?}");

@@ -22,7 +22,7 @@ pub(super) type ByName = BTreeMap<&'static str, Vec<RawValue>>;
 
 /// One table of the file.
 #[derive(Debug, Clone)]
-pub(super) struct Section {
+pub(super) struct TomlTable {
     pub(super) table: Table,
     pub(super) place: Source,
     pub(super) given: ByName,

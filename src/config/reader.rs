@@ -9,7 +9,7 @@ use super::sources::{GatheredValues, Sources};
 use super::{options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source};
 
-/// Proof that a mistake in an option has been noted, which is why there is no value.
+/// Proof that an error in an option has been noted, which is why there is no value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reported(());
 
@@ -35,7 +35,7 @@ impl OptionReader {
         Self { sources, diagnostics, starts_app: inputs.starts_app, port }
     }
 
-    /// Notes a mistake, once: what stands in the file for all listeners is read for each of them.
+    /// Notes an error, once: what stands in the file for all listeners is read for each of them.
     pub(super) fn report(&mut self, diagnostic: Diagnostic) -> Reported {
         if !self.diagnostics.contains(&diagnostic) {
             self.diagnostics.push(diagnostic);
@@ -67,7 +67,7 @@ impl OptionReader {
         self.sound(read)
     }
 
-    /// All values, if all of them are right; notes the mistakes.
+    /// All values, if all of them are right; notes the errors.
     fn sound<T>(&mut self, read: Vec<Result<T, Diagnostic>>) -> Result<Vec<T>, Reported> {
         let mut values = Ok(Vec::with_capacity(read.len()));
         for read in read {
@@ -102,7 +102,7 @@ impl OptionReader {
     }
 
     /// The value of an option that has a default.
-    pub(super) fn one<T>(
+    pub(super) fn required<T>(
         &mut self,
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, Problem>,

@@ -1,4 +1,4 @@
-//! From what was typed to what it means. Never stops at the first mistake.
+//! From what was typed to what it means. Never stops at the first error.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::values::Range;
 use super::{Admin, AppConfig, Config, Limits, Listen, Listener, Log, PairSource, Timeouts, options, sources, values};
 use crate::diagnostics::{Diagnostics, Problem, Source};
 
-/// Turns everything that was typed into the truth, or into all mistakes in it.
+/// Turns everything that was typed into the truth, or into all errors in it.
 pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let mut reader = OptionReader::new(inputs);
 
@@ -54,9 +54,9 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     let log = reader.log();
     let threads = reader.threads(inputs.cpus);
     let limits = reader.limits();
-    let sandbox = reader.one("sandbox", values::one_of);
+    let sandbox = reader.required("sandbox", values::one_of);
 
-    // Only now, when everything has been read, may a mistake end the reading.
+    // Only now, when everything has been read, may an error end the reading.
     let config = move || {
         Ok::<_, Reported>(Config {
             listeners: listeners?,
@@ -83,7 +83,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
     };
     match config() {
         Ok(config) if reader.diagnostics.is_empty() => Ok(config),
-        // Not empty: whoever holds a `Reported` has noted a mistake.
+        // Not empty: whoever holds a `Reported` has noted an error.
         _ => Err(Diagnostics::new(reader.diagnostics)),
     }
 }
@@ -170,21 +170,21 @@ impl OptionReader {
     }
 
     fn credential_timeout(&mut self) -> Result<Duration, Reported> {
-        self.one("credential-timeout", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR))
+        self.required("credential-timeout", |text| values::duration(text, &Range::ZERO_TO_AN_HOUR))
     }
 
     fn timeouts(&mut self) -> Result<Timeouts, Reported> {
         let life = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_MONTH);
-        let handshake = self.one("handshake-timeout", step);
-        let idle = self.one("idle-timeout", life);
-        let max_age = self.one("max-age", life);
+        let handshake = self.required("handshake-timeout", step);
+        let idle = self.required("idle-timeout", life);
+        let max_age = self.required("max-age", life);
         Ok(Timeouts { handshake: handshake?, idle: idle?, max_age: max_age? })
     }
 
     fn log(&mut self) -> Result<Log, Reported> {
         let format = self.given("log-format", values::one_of);
-        let level = self.one("log-level", values::one_of);
-        let access = self.one("access-log", values::one_of);
+        let level = self.required("log-level", values::one_of);
+        let access = self.required("access-log", values::one_of);
         Ok(Log { format: format?, level: level?, access: access? })
     }
 

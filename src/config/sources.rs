@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use super::options::{Group, Opt, PREFIX, Preset, Table};
-use super::raw_value::{ByName, RawValue, Section, split};
+use super::raw_value::{ByName, RawValue, TomlTable, split};
 use super::{file, options, values};
 use crate::diagnostics::{Diagnostic, Problem, Source, nearest};
 use crate::policy::route_file::LocatedRoute;
@@ -35,7 +35,7 @@ pub struct Sources<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct GatheredValues {
     given: ByName,
-    sections: Vec<Section>,
+    sections: Vec<TomlTable>,
     /// `[[route]]`, or what one listener has in its place.
     routes: Vec<LocatedRoute>,
     /// The file that was named cannot be read, or is not all TOML.
@@ -96,12 +96,12 @@ impl GatheredValues {
     }
 
     /// The tables of one kind in the file.
-    pub(super) fn sections(&self, table: Table) -> impl Iterator<Item = &Section> {
+    pub(super) fn sections(&self, table: Table) -> impl Iterator<Item = &TomlTable> {
         self.sections.iter().filter(move |section| section.table == table)
     }
 
     /// What counts for one `[[outbound]]`: what it says itself, and what is said for all where it says nothing.
-    pub(super) fn within_outbound(&self, section: &Section) -> Self {
+    pub(super) fn within_outbound(&self, section: &TomlTable) -> Self {
         let mut given = self.given.clone();
         given.extend(section.given.clone());
         Self { given, is_file_broken: self.is_file_broken, ..Self::default() }
@@ -109,7 +109,7 @@ impl GatheredValues {
 
     /// What counts for one `[[listener]]`: what it says itself replaces what the file says for all. A flag or a variable
     /// beats both, as it beats the file.
-    pub(super) fn within(&self, section: &Section) -> Self {
+    pub(super) fn within(&self, section: &TomlTable) -> Self {
         let is_typed = |name: &str| {
             let first = self.values(name).first();
             first.is_some_and(|given| matches!(given.place, Source::Flag(_) | Source::Variable(_)))
@@ -201,6 +201,6 @@ fn preset(option: &'static Opt, environment: &Environment) -> Option<Vec<RawValu
     }
     match option.default {
         Preset::Value(text) => Some(vec![RawValue { place: Source::Default(option.name), value: text.into() }]),
-        Preset::Found(_) | Preset::None => None,
+        Preset::Derived(_) | Preset::None => None,
     }
 }

@@ -1,7 +1,7 @@
-//! From everything that can be typed to the truth, or to the exact line for each mistake.
+//! From everything that can be typed to the truth, or to the exact line for each error.
 
+mod diagnostics;
 mod http;
-mod mistakes;
 mod plaintext;
 mod process;
 mod routes;
@@ -238,7 +238,7 @@ fn an_empty_variable_counts_as_not_set() {
 }
 
 #[test]
-fn what_kubernetes_sets_for_a_service_of_our_name_is_no_mistake() {
+fn what_kubernetes_sets_for_a_service_of_our_name_is_no_error() {
     let typed = nothing()
         .variable("VESTIBULE_SERVICE_HOST", "10.0.0.1")
         .variable("VESTIBULE_SERVICE_PORT", "443")
@@ -375,7 +375,7 @@ fn anything() -> impl Strategy<Value = ConfigInput> {
 
 proptest! {
     #[test]
-    fn whatever_is_typed_there_is_a_truth_or_a_line_for_each_mistake(typed in anything()) {
+    fn whatever_is_typed_there_is_a_truth_or_a_line_for_each_diagnostic(typed in anything()) {
         match typed.resolve() {
             Ok(config) => prop_assert!(!config.listeners.is_empty() && config.threads > 0),
             Err(diagnostics) => {

@@ -13,7 +13,7 @@ use super::watch::Replacement;
 use super::{FileKind, TrustError};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
-use crate::config::{ClientAuthFiles, SecretFile};
+use crate::config::{ClientAuthSettings, SdsSecretRef};
 use crate::identity::Role;
 use crate::policy::route_file::where_requests_are_read;
 use crate::policy::{AltName, Policy, PolicyFile, PolicyMode, Route, Routes, Rule};
@@ -85,7 +85,7 @@ impl ClientPolicyFiles {
     /// # Errors
     /// There is nothing before, and something cannot be used. An empty file of CAs or CRLs counts as one that is being written; an
     /// empty policy file is a policy that lists nothing.
-    pub fn read(certified: &ClientAuthFiles, before: Option<&Self>) -> Result<Self, TrustError> {
+    pub fn read(certified: &ClientAuthSettings, before: Option<&Self>) -> Result<Self, TrustError> {
         let (cas, crls, policy) =
             (before.map(|before| &before.cas), before.map(|before| &before.crls), before.map(|before| &before.policy));
         let mut kinds = TrustErrorList::default();
@@ -103,9 +103,9 @@ impl ClientPolicyFiles {
     ///
     /// # Errors
     /// The document cannot be read.
-    fn read_context(secret: &SecretFile) -> Result<Self, TrustError> {
+    fn read_context(secret: &SdsSecretRef) -> Result<Self, TrustError> {
         let mut names = Vec::new();
-        let cas = TrustFiles::one(&secret.path, |_| {
+        let cas = TrustFiles::single(&secret.path, |_| {
             let context: ValidationContext = load::read_secret(secret, sds::validation_context)?;
             names = context.names;
             Ok::<_, LoadError>(context.trusted_ca.into_bytes())
@@ -161,14 +161,14 @@ impl ClientPolicyFiles {
     ///
     /// # Errors
     /// Something in the files is wrong; then nothing of them counts.
-    pub fn client_policy(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
+    pub fn client_policy(&self, certified: &ClientAuthSettings) -> Result<ClientPolicy, TrustError> {
         let mut client_policy = self.parse(certified)?;
         client_policy.notes.extend(self.cas.notes().chain(self.crls.notes()));
         Ok(client_policy)
     }
 
     /// The same, without the files that were left out: they are reported as failures.
-    fn parse(&self, certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
+    fn parse(&self, certified: &ClientAuthSettings) -> Result<ClientPolicy, TrustError> {
         let (anchors, notes) =
             match certified.ca.is_empty() && self.cas.texts.iter().all(|text| text.bytes.is_empty()) {
                 // Nobody is named who could vouch.
@@ -196,7 +196,7 @@ impl ClientPolicyFiles {
 }
 
 /// The client CAs that `certified` names.
-fn read_cas(certified: &ClientAuthFiles, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
+fn read_cas(certified: &ClientAuthSettings, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
     if certified.ca.is_empty() {
         return certified.issuer_of.as_deref().map_or_else(|| Ok(TrustFiles::default()), TrustFiles::issuers);
     }
@@ -216,7 +216,7 @@ fn read_cas(certified: &ClientAuthFiles, before: Option<&TrustFiles>) -> Result<
 }
 
 /// The CRLs that `certified` names.
-fn read_crls(certified: &ClientAuthFiles, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
+fn read_crls(certified: &ClientAuthSettings, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
     let files = TrustFiles::read(&certified.crl, TrustFileKind::Crls, before)?;
     if before.is_some_and(|before| files.is_same(before)) {
         return Ok(files);
@@ -233,30 +233,30 @@ fn read_crls(certified: &ClientAuthFiles, before: Option<&TrustFiles>) -> Result
 }
 
 /// The file of rules that `certified` names, if it does.
-fn read_policy(certified: &ClientAuthFiles) -> Result<TrustFiles, TrustError> {
+fn read_policy(certified: &ClientAuthSettings) -> Result<TrustFiles, TrustError> {
     let Some(path) = &certified.policy else { return Ok(TrustFiles::default()) };
-    let files = TrustFiles::one(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
+    let files = TrustFiles::single(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
         .map_err(|error| TrustError::Load(FileKind::Policy, error))?;
     files.texts.iter().try_for_each(|text| parse_policy(text, certified).map(drop))?;
     Ok(files)
 }
 
 /// What `text` says, and its routes, which only those listeners may have of `certified` that read requests.
-fn parse_policy(text: &Text, certified: &ClientAuthFiles) -> Result<(PolicyFile, Vec<Route>), TrustError> {
+fn parse_policy(text: &Text, certified: &ClientAuthSettings) -> Result<(PolicyFile, Vec<Route>), TrustError> {
     let mut file = PolicyFile::parse(&text.path, utf8(text)?).map_err(TrustError::Policy)?;
     let routes = where_requests_are_read(std::mem::take(&mut file.routes), certified.routes.is_some());
-    Ok((file, routes.map_err(|mistake| TrustError::Policy(mistake.into()))?))
+    Ok((file, routes.map_err(|diagnostic| TrustError::Policy(diagnostic.into()))?))
 }
 
 /// Where client CAs and rules are found that are served together.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ClientPolicySource {
     /// In files of CAs, CRLs and rules.
-    Files(ClientAuthFiles),
+    Files(ClientAuthSettings),
     /// In a document of secrets.
-    Secret(SecretFile),
+    Secret(SdsSecretRef),
     /// In files of CAs and CRLs: who vouches for those who sign tokens.
-    Tokens(ClientAuthFiles),
+    Tokens(ClientAuthSettings),
 }
 
 impl ClientPolicySource {

@@ -236,14 +236,14 @@ mod tests {
     use crate::credentials::Pair;
     use crate::crypto::provider;
     use crate::identity::Role;
-    use crate::issuer::{Authority, InstanceSpec, KeyKind};
+    use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
     use crate::trust::Text;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn shown(generation: u64, now: SystemTime, validity: Duration) -> ServedCertificate {
         let spec = InstanceSpec { validity, key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
-        let made = Authority::generate(now).unwrap().issue(&spec, now).unwrap();
+        let made = CertificateAuthority::generate(now).unwrap().issue(&spec, now).unwrap();
         let pair = Pair::from_pem(made.cert_pem.as_bytes(), made.key_pem.as_bytes(), &provider()).unwrap();
         let source = PairSource::Files(PairFiles { cert: "a.crt".into(), key: "a.key".into() });
         ServedCertificate { source, pair, generation, since: now }

@@ -8,7 +8,7 @@ use super::load_failure::LoadFault;
 use super::source::{Previous, ReloadSource};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::TlsCertificate;
-use crate::config::{PairFiles, PairSource, SecretFile};
+use crate::config::{PairFiles, PairSource, SdsSecretRef};
 use crate::credentials::{FileKind, Pair, PairError};
 use crate::crypto::provider;
 use crate::diagnostics::Diagnostics;
@@ -20,7 +20,7 @@ pub(super) const LARGEST: u64 = MIB;
 const SETTLE_UNFINISHED: Duration = Duration::from_secs(1);
 
 /// A rotation takes milliseconds from the first rename to the last.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often a pair is looked at that may be in the middle of a rotation.
 const MAX_LOOKS: usize = 25;
@@ -75,7 +75,7 @@ pub enum LoadError {
     #[error("{}: {}: {source}", .secret.path.display(), .secret.name)]
     PairInSecret {
         /// Which secret of which document.
-        secret: Box<SecretFile>,
+        secret: Box<SdsSecretRef>,
         /// What is wrong with it.
         #[source]
         source: PairError,
@@ -83,7 +83,7 @@ pub enum LoadError {
     /// A document is no text.
     #[error("{}: not UTF-8 text; write the file anew", .0.display())]
     NotText(PathBuf),
-    /// A document has mistakes: one a line.
+    /// A document has errors: one a line.
     #[error("{}", .0.lines())]
     Document(Diagnostics),
 }
@@ -149,7 +149,7 @@ impl ReloadSource for PairSource {
     fn paths(&self) -> Vec<PathBuf> {
         match self {
             Self::Files(PairFiles { cert, key }) => vec![key.clone(), cert.clone()],
-            Self::Secret(SecretFile { path, .. }) => vec![path.clone()],
+            Self::Secret(SdsSecretRef { path, .. }) => vec![path.clone()],
         }
     }
 
@@ -205,7 +205,7 @@ impl PairSource {
             match loaded {
                 Ok(pair) if is_settled(&pair) || looks >= MAX_LOOKS => return Ok(pair),
                 Err(error) if !error.may_be_torn() || looks >= MAX_LOOKS => return Err(error),
-                Ok(_) | Err(_) => std::thread::sleep(LOOK_AGAIN_AFTER),
+                Ok(_) | Err(_) => std::thread::sleep(RETRY_INTERVAL),
             }
         }
     }
@@ -213,10 +213,10 @@ impl PairSource {
 
 /// Reads what `part` is after in the document that holds `secret`.
 pub(super) fn read_secret<T>(
-    secret: &SecretFile,
+    secret: &SdsSecretRef,
     part: impl Fn(&Path, &str, &str) -> Result<T, Diagnostics>,
 ) -> Result<T, LoadError> {
-    let SecretFile { name, path } = secret;
+    let SdsSecretRef { name, path } = secret;
     let text = String::from_utf8(read(path, sds::LARGEST as u64)?).map_err(|_| LoadError::NotText(path.clone()))?;
     part(path, &text, name).map_err(LoadError::Document)
 }

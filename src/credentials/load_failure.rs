@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn each_kind_and_each_file_of_a_folder_has_an_age_and_an_end_of_its_own() {
         let (mut failure, begin) = (LoadFailureTracker::default(), Instant::now());
-        let policy = fault(FileKind::Policy, None, "a mistake");
+        let policy = fault(FileKind::Policy, None, "an error");
         let file = fault(FileKind::ClientCa, Some("/cas/a.crt"), "torn");
         failure.note(vec![file.clone()], true, begin);
         assert!(!failure.is_failing(), "one file of a folder is not worth a look ten times a second");

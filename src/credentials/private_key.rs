@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::load::{LARGEST, read, read_secret};
 use super::{LoadError, Pair, PairError};
 use crate::config::envoy::sds;
-use crate::config::{PairFiles, PairSource, SecretFile};
+use crate::config::{PairFiles, PairSource, SdsSecretRef};
 use crate::crypto::provider;
 use crate::identity::Certificate;
 use crate::pem::{Pem, to_pkcs8};
@@ -25,7 +25,7 @@ pub fn read_private_key(source: &PairSource, pair: &Pair) -> Result<Zeroizing<Ve
         PairSource::Files(PairFiles { cert, key }) => {
             LoadError::Pair { cert: cert.clone(), key: key.clone(), source: error }
         }
-        PairSource::Secret(secret @ SecretFile { .. }) => {
+        PairSource::Secret(secret @ SdsSecretRef { .. }) => {
             LoadError::PairInSecret { secret: Box::new(secret.clone()), source: error }
         }
     })
@@ -55,11 +55,11 @@ mod tests {
 
     use std::time::SystemTime;
 
-    use crate::issuer::{Authority, InstanceSpec};
+    use crate::issuer::{CertificateAuthority, InstanceSpec};
 
     #[test]
     fn only_the_key_of_this_pair_is_given_and_a_file_that_was_replaced_is_not() {
-        let authority = Authority::generate(SystemTime::now()).unwrap();
+        let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
         let spec = InstanceSpec::generate().unwrap();
         let [ours, other] = [(), ()].map(|()| authority.issue(&spec, SystemTime::now()).unwrap());
         let pair = Pair::from_pem(ours.cert_pem.as_bytes(), ours.key_pem.as_bytes(), &provider()).unwrap();

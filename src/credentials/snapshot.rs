@@ -96,10 +96,10 @@ mod tests {
     use super::*;
     use crate::credentials::Pair;
     use crate::crypto::provider;
-    use crate::issuer::{Authority, InstanceSpec};
+    use crate::issuer::{CertificateAuthority, InstanceSpec};
 
     fn snapshot(generation: u64) -> Snapshot {
-        let authority = Authority::generate(std::time::SystemTime::now()).unwrap();
+        let authority = CertificateAuthority::generate(std::time::SystemTime::now()).unwrap();
         let credential = authority.issue(&InstanceSpec::generate().unwrap(), std::time::SystemTime::now()).unwrap();
         let (cert, key) = (credential.cert_pem.as_bytes(), credential.key_pem.as_bytes());
         let pair = Pair::from_pem(cert, key, &provider()).unwrap();

@@ -29,7 +29,7 @@ pub enum TrustError {
     /// The policy file is no text.
     #[error("{}: not UTF-8 text; write the file anew", .0.display())]
     NotText(PathBuf),
-    /// The policy file has mistakes: one a line.
+    /// The policy file has errors: one a line.
     #[error("{}", .0.lines())]
     Policy(Diagnostics),
     /// More than one kind of files, each for a reason of its own: one a line.

@@ -64,7 +64,7 @@ impl TrustFiles {
     ///
     /// # Errors
     /// The error of `read`.
-    pub(super) fn one<E>(path: &Path, read: impl FnOnce(&Path) -> Result<Vec<u8>, E>) -> Result<Self, E> {
+    pub(super) fn single<E>(path: &Path, read: impl FnOnce(&Path) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         let looked_at = TrustFile::now(path);
         let text = Text { path: path.to_owned(), bytes: read(path)?, named: true };
         Ok(Self { texts: vec![text], looked_at: vec![looked_at] })
@@ -82,7 +82,7 @@ impl TrustFiles {
             };
             Ok(pem::certificates(chain.iter().skip(1).filter(may_vouch)).into_bytes())
         };
-        Self::one(path, read).map_err(|error| TrustError::Load(FileKind::ClientCa, error))
+        Self::single(path, read).map_err(|error| TrustError::Load(FileKind::ClientCa, error))
     }
 
     /// Reads `paths`, files and folders. Of a folder every regular file is read whose name does not begin with a dot, in the
@@ -99,7 +99,7 @@ impl TrustFiles {
         for path in paths {
             // What was named as a file is not taken for a folder later, in which there may be nothing.
             if !path.is_dir() || known.contains_key(path.as_path()) {
-                let one = Self::one(path, |path| load::read(path, holding.largest()))
+                let one = Self::single(path, |path| load::read(path, holding.largest()))
                     .map_err(|error| TrustError::Load(holding.kind(), error))?;
                 files.texts.extend(one.texts);
                 files.looked_at.extend(one.looked_at);

@@ -112,25 +112,25 @@ impl Problem {
     }
 }
 
-/// All mistakes of one run. Invariant: never empty.
+/// All errors of one run. Invariant: never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// One mistake a line.
+    /// One error a line.
     pub fn lines(&self) -> String {
         self.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
-    /// `mistakes`, of which there must be one.
+    /// `errors`, of which there must be one.
     pub(crate) fn new(diagnostics: Vec<Diagnostic>) -> Self {
-        debug_assert!(!diagnostics.is_empty(), "no mistake");
+        debug_assert!(!diagnostics.is_empty(), "no error");
         Self(diagnostics)
     }
 
-    /// `mistakes`, if there is one.
-    pub(crate) fn of(mistakes: Vec<Diagnostic>) -> Option<Self> {
-        (!mistakes.is_empty()).then_some(Self(mistakes))
+    /// `errors`, if there is one.
+    pub(crate) fn of(diagnostics: Vec<Diagnostic>) -> Option<Self> {
+        (!diagnostics.is_empty()).then_some(Self(diagnostics))
     }
 
     /// In the order in which they were found.

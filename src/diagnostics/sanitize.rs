@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Characters that are kept; two GUIDs in a row do not fit, one and what is around it does.
 const MAX_CHARACTERS: usize = 64;
 
-/// Characters of one field of a log line, and of its message: a list of mistakes fits, and no certificate fills the log.
+/// Characters of one field of a log line, and of its message: a list of errors fits, and no certificate fills the log.
 pub(crate) const LONGEST_FIELD: usize = 1024;
 
 /// Characters of one line that a command prints; the longest path fits.

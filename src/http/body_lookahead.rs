@@ -43,7 +43,7 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
         if this.body.size_hint().exact().is_some() {
             return this;
         }
-        match this.look().await {
+        match this.poll_once().await {
             Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.remaining() <= SHORT) => {
                 this.first = Some(frame);
             }
@@ -53,10 +53,10 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
             }
             Poll::Pending => return this,
         }
-        let mut next = this.look().await;
+        let mut next = this.poll_once().await;
         if next.is_pending() {
             one_turn().await;
-            next = this.look().await;
+            next = this.poll_once().await;
         }
         if let Poll::Ready(next) = next {
             this.next = Some(next);
@@ -65,16 +65,16 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
     }
 
     /// What has come, without waiting for more.
-    async fn look(&mut self) -> Poll<NextFrame<B::Data, B::Error>> {
+    async fn poll_once(&mut self) -> Poll<NextFrame<B::Data, B::Error>> {
         poll_fn(|cx| Poll::Ready(Pin::new(&mut self.body).poll_frame(cx))).await
     }
 }
 
 /// Lets all others do what they have to do now.
 async fn one_turn() {
-    let mut is_over = false;
+    let mut has_yielded = false;
     poll_fn(|cx| {
-        if std::mem::replace(&mut is_over, true) {
+        if std::mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();

@@ -86,7 +86,7 @@ impl<S> ScannedStream<S> {
     }
 
     /// The same, where `bytes` of it have been read already.
-    pub(crate) fn beginning_with(mut self, bytes: Vec<u8>) -> Self {
+    pub(crate) fn with_buffered(mut self, bytes: Vec<u8>) -> Self {
         self.reservation.set(bytes.capacity());
         self.held = bytes;
         self
@@ -157,7 +157,7 @@ impl<S> ScannedStream<S> {
         S: AsyncRead + Unpin,
     {
         let may_wait = matches!(self.scan, RequestScan::Switching(UpgradeRequest::Connect));
-        while self.held.len() < MAX_EARLY && !self.reservation.budget().is_short() {
+        while self.held.len() < MAX_EARLY && !self.reservation.budget().is_under_pressure() {
             let before = buf.filled().len();
             ready!(self.poll_socket(cx, buf))?;
             let read = &buf.filled()[before..];
@@ -178,7 +178,7 @@ impl<S> ScannedStream<S> {
         S: AsyncRead + Unpin,
     {
         // What whoever reads keeps of a body is bounded by what it is given at a time.
-        let read = match self.reservation.budget().is_short() && buf.remaining() > READ_WHILE_SHORT {
+        let read = match self.reservation.budget().is_under_pressure() && buf.remaining() > READ_WHILE_SHORT {
             true => {
                 let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
                 let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);

@@ -19,8 +19,8 @@ use crate::token::strict_json::StrictJsonError;
 /// From the end of the head to the end of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the body of `request`, of at most `most` bytes, as an object of `members`. A member that is not known, or is there twice, is a
-/// mistake: what one reader passes over another may obey.
+/// Reads the body of `request`, of at most `most` bytes, as an object of `members`. A member that is not known, or is there twice, is an
+/// error: what one reader passes over another may obey.
 ///
 /// # Errors
 /// It is too large, too slow, not JSON by its type, or not that object. Nothing of it is in the error: it may hold a token.

@@ -145,7 +145,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use crate::credentials::Pair;
-    use crate::issuer::{Authority, InstanceSpec, KeyKind};
+    use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
     use crate::token;
 
     struct Signer {
@@ -158,7 +158,7 @@ mod tests {
         fn new() -> Self {
             let now = SystemTime::now();
             let spec = InstanceSpec { key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
-            let credential = Authority::generate(now).unwrap().issue(&spec, now).unwrap();
+            let credential = CertificateAuthority::generate(now).unwrap().issue(&spec, now).unwrap();
             let (cert, key) = (credential.cert_pem.as_bytes(), credential.key_pem.as_bytes());
             let pair = Pair::from_pem(cert, key, &crate::crypto::provider()).unwrap();
             // Tokens know whole seconds.

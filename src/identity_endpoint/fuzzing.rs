@@ -13,19 +13,19 @@ use super::{EndpointVerifier, IdentityService};
 use crate::config::{IdentityEndpoint, OutboundListen, PairFiles, PairSource, TokenVerification};
 use crate::credentials::{Pair, Rotator, ServedCertificate};
 use crate::crypto::provider;
-use crate::issuer::{Authority, InstanceSpec, KeyKind};
+use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
 use crate::telemetry::TokenCounters;
 
 /// An answer is never longer: it has a token at most, or an error with a sentence.
 const LONGEST_ANSWER: usize = 32 * 1024;
 
 /// A connection that does not end by itself once nothing more comes would be a fault.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 static SERVED: LazyLock<ServedCertificate> = LazyLock::new(|| {
     let now = SystemTime::now();
     let spec = InstanceSpec { key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
-    let made = Authority::generate(now).unwrap().issue(&spec, now).unwrap();
+    let made = CertificateAuthority::generate(now).unwrap().issue(&spec, now).unwrap();
     let pair = Pair::from_pem(made.cert_pem.as_bytes(), made.key_pem.as_bytes(), &provider()).unwrap();
     let source = PairSource::Files(PairFiles { cert: "instance.crt".into(), key: "instance.key".into() });
     ServedCertificate { source, pair, generation: 1, since: now }
@@ -101,7 +101,7 @@ async fn serve(bytes: &[u8], piece: usize, wait: Duration) -> Vec<u8> {
     };
     let service = service();
     let all = async { tokio::join!(answer(&service, far, None), send, receive).2 };
-    tokio::time::timeout(PATIENCE, all).await.expect("the connection ends")
+    tokio::time::timeout(TIMEOUT, all).await.expect("the connection ends")
 }
 
 /// The statuses of `answered`, each of which is whole, to a connection of which `bytes` came.
@@ -132,7 +132,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{PATIENCE, connection};
+    use super::{TIMEOUT, connection};
 
     const HEAD: &str = "Host: localhost\r\nX-Identity-Request: true\r\n";
 
@@ -156,7 +156,7 @@ mod tests {
             ("\x16\x03\x01".to_owned(), &[400]),
         ] {
             for piece in [1, 7, 1 << 16] {
-                assert_eq!(connection(bytes.as_bytes(), piece, PATIENCE), statuses, "{piece}: {bytes}");
+                assert_eq!(connection(bytes.as_bytes(), piece, TIMEOUT), statuses, "{piece}: {bytes}");
             }
         }
         for bytes in ["", "GET /identity HT"] {

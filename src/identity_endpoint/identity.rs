@@ -11,7 +11,7 @@ use crate::telemetry::TokenRequestResult;
 
 /// The answer to `GET /identity`. What the certificate does not say is null.
 #[derive(Debug, Serialize)]
-pub(super) struct InstanceIdentity {
+pub(super) struct IdentityResponse {
     org_guid: Option<String>,
     space_guid: Option<String>,
     app_guid: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct InstanceIdentity {
     generation: u64,
 }
 
-impl InstanceIdentity {
+impl IdentityResponse {
     /// What the pair that is served says at the time `now`.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! The app needs no key and no cryptography for it. What protects it is in `protections.rs`: no web page, no proxy and no request that an app was
 //! talked into (SSRF) gets a token. Each connection is one request with bounds on everything.
 
+mod bearer_token;
 mod body;
 mod cache;
 mod connection;
@@ -16,11 +17,10 @@ mod protections;
 mod rate;
 mod rejection;
 mod response;
-mod secret;
 mod service;
 mod token_request;
 mod verification;
 
-pub use secret::{EndpointSecretFile, EndpointSecretWatcher};
+pub use bearer_token::{BearerTokenFile, BearerTokenWatcher};
 pub use service::{IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
 pub use verification::EndpointVerifier;

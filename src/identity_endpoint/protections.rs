@@ -4,8 +4,8 @@
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
+use super::bearer_token::BearerToken;
 use super::rejection::EndpointRejection;
-use super::secret::EndpointSecret;
 use crate::http::{NamedHost, names_only};
 use crate::telemetry::TokenRequestResult;
 
@@ -16,7 +16,7 @@ const ASKED_ON_PURPOSE: HeaderName = HeaderName::from_static("x-identity-request
 ///
 /// # Errors
 /// The first one that refuses.
-pub(super) fn check<B>(request: &Request<B>, secret: Option<&EndpointSecret>) -> Result<(), EndpointRejection> {
+pub(super) fn check<B>(request: &Request<B>, bearer_token: Option<&BearerToken>) -> Result<(), EndpointRejection> {
     let is_local = |named: NamedHost<'_>| match named {
         NamedHost::Ip(ip) => ip.is_loopback(),
         NamedHost::Localhost => true,
@@ -35,8 +35,8 @@ pub(super) fn check<B>(request: &Request<B>, secret: Option<&EndpointSecret>) ->
         let detail = "add the header X-Identity-Request: true";
         return Err(EndpointRejection::new(TokenRequestResult::HeaderMissing, detail));
     }
-    match secret {
-        Some(secret) if !only(fields, &AUTHORIZATION).is_some_and(|shown| secret.is_shown(shown)) => {
+    match bearer_token {
+        Some(bearer_token) if !only(fields, &AUTHORIZATION).is_some_and(|shown| bearer_token.is_shown(shown)) => {
             let detail = "add Authorization: Bearer and what the file has that CF_INSTANCE_IDENTITY_TOKEN_FILE names";
             Err(EndpointRejection::new(TokenRequestResult::Unauthorized, detail))
         }
@@ -65,12 +65,12 @@ mod tests {
 
     use hyper::header::HOST;
 
-    fn refused(change: impl FnOnce(&mut HeaderMap), secret: Option<&EndpointSecret>) -> Option<TokenRequestResult> {
+    fn refused(change: impl FnOnce(&mut HeaderMap), bearer_token: Option<&BearerToken>) -> Option<TokenRequestResult> {
         let mut request = Request::new(());
         request.headers_mut().insert(HOST, "localhost".parse().unwrap());
         request.headers_mut().insert(ASKED_ON_PURPOSE, "true".parse().unwrap());
         change(request.headers_mut());
-        check(&request, secret).err().map(|refusal| refusal.error)
+        check(&request, bearer_token).err().map(|refusal| refusal.error)
     }
 
     fn with(name: &'static str, value: &str) -> impl FnOnce(&mut HeaderMap) {
@@ -121,16 +121,17 @@ mod tests {
 
     #[test]
     fn over_tcp_the_secret_is_asked_for_and_on_a_socket_file_it_is_not() {
-        let (secret, other) = (EndpointSecret::random().unwrap(), EndpointSecret::random().unwrap());
-        let refused = |value: &str| refused(with("authorization", value), Some(&secret));
+        let (bearer_token, other) = (BearerToken::random().unwrap(), BearerToken::random().unwrap());
+        let refused = |value: &str| refused(with("authorization", value), Some(&bearer_token));
         let denied = Some(TokenRequestResult::Unauthorized);
-        assert_eq!(refused(&format!("Bearer {}", secret.text())), None);
-        assert_eq!(refused(&format!("bearer  {}", secret.text())), None);
-        for wrong in ["", "Bearer", "Bearer ", &format!("Basic {}", secret.text()), &format!("Bearer {}", other.text())]
+        assert_eq!(refused(&format!("Bearer {}", bearer_token.text())), None);
+        assert_eq!(refused(&format!("bearer  {}", bearer_token.text())), None);
+        for wrong in
+            ["", "Bearer", "Bearer ", &format!("Basic {}", bearer_token.text()), &format!("Bearer {}", other.text())]
         {
             assert_eq!(refused(wrong), denied, "{wrong}");
         }
-        assert_eq!(super::tests::refused(|_| {}, Some(&secret)), denied);
+        assert_eq!(super::tests::refused(|_| {}, Some(&bearer_token)), denied);
         assert_eq!(super::tests::refused(|_| {}, None), None);
     }
 }

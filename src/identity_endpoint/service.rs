@@ -10,16 +10,16 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 
+use super::bearer_token::{BearerToken, BearerTokenFile};
 use super::cache::TokenCache;
-use super::identity::{InstanceIdentity, date};
+use super::identity::{IdentityResponse, date};
 use super::rate::RateLimit;
 use super::rejection::EndpointRejection;
 use super::response::{EndpointResponse, json, respond};
-use super::secret::{EndpointSecret, EndpointSecretFile};
 use super::token_request::{EndpointTokenRequest, MAX_BODY, MEMBERS, TokenBody};
 use super::verification::{EndpointVerifier, VerifyBody, VerifyRequest};
 use super::{body, protections, verification};
-use crate::budget::{Budget, Budgets, Reservation};
+use crate::budget::{Budgets, MemoryBudget, Reservation};
 use crate::config::{IdentityEndpoint, PairSource};
 use crate::credentials::{Pair, ServedCertificate, run_blocking};
 use crate::telemetry::{TokenCounters, TokenRequestResult};
@@ -51,7 +51,7 @@ pub struct IdentityService {
     /// Who may connect to a socket file.
     peers: Vec<u32>,
     /// What a request over TCP has to know; `None`: the kernel says who asks.
-    secret: Option<EndpointSecret>,
+    bearer_token: Option<BearerToken>,
     /// What tokens of others are judged by; `None`: they are not.
     verifier: Option<Arc<EndpointVerifier>>,
     /// The pair that signs.
@@ -65,7 +65,7 @@ pub struct IdentityService {
     /// Room for those who may not ask.
     refused: Semaphore,
     /// Of heads that come in part.
-    heads: Arc<Budget>,
+    heads: Arc<MemoryBudget>,
     counters: Arc<TokenCounters>,
 }
 
@@ -83,7 +83,7 @@ impl IdentityService {
     /// others.
     pub fn new(
         config: IdentityEndpoint,
-        secret: Option<&EndpointSecretFile>,
+        bearer_token: Option<&BearerTokenFile>,
         verifier: Option<Arc<EndpointVerifier>>,
         pair: PairSource,
         served: watch::Receiver<Vec<ServedCertificate>>,
@@ -94,7 +94,7 @@ impl IdentityService {
         let now = Instant::now();
         Self {
             peers,
-            secret: secret.map(|file| file.secret.clone()),
+            bearer_token: bearer_token.map(|file| file.bearer_token.clone()),
             verifier,
             pair,
             served,
@@ -162,7 +162,7 @@ impl IdentityService {
         request: Request<Incoming>,
         peer_uid: Option<u32>,
     ) -> Result<(TokenRequestResult, EndpointResponse), EndpointRejection> {
-        protections::check(&request, self.secret.as_ref())?;
+        protections::check(&request, self.bearer_token.as_ref())?;
         // Before the body is read: what is refused because of it has cost as much.
         self.requests.take(Instant::now()).map_err(EndpointRejection::rate_limited)?;
         if let ("/verify", Some(verifier)) = (request.uri().path(), &self.verifier) {
@@ -174,7 +174,7 @@ impl IdentityService {
         }
         match (request.uri().path(), request.method()) {
             ("/identity", &Method::GET) => {
-                let identity = InstanceIdentity::of(&self.pair().await?, SystemTime::now())?;
+                let identity = IdentityResponse::of(&self.pair().await?, SystemTime::now())?;
                 Ok((TokenRequestResult::Identity, json(StatusCode::OK, &identity)?))
             }
             ("/identity", _) => Err(EndpointRejection::method("GET")),

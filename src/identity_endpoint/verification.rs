@@ -206,10 +206,10 @@ mod tests {
 
     #[test]
     fn a_peer_is_a_certificate_or_its_digest() {
-        use crate::issuer::{Authority, InstanceSpec, KeyKind};
+        use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
         let now = SystemTime::now();
         let spec = InstanceSpec { key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
-        let pem = Authority::generate(now).unwrap().issue(&spec, now).unwrap().cert_pem;
+        let pem = CertificateAuthority::generate(now).unwrap().issue(&spec, now).unwrap().cert_pem;
         let chain = Pem::read(pem.as_bytes()).unwrap().chain();
         let leaf = Certificate::from_der(&chain[0]).unwrap();
         let known = CallerCertificate::Known(*leaf.fingerprint());

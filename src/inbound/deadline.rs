@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use super::active::AuthorizedClient;
+use super::relay_session::AuthorizedClient;
 use crate::sys::wall_clock::WallClockTimer;
 use crate::telemetry::CloseReason;
 

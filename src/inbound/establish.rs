@@ -11,7 +11,7 @@ use crate::budget::Reservation;
 use crate::config::{Dial, ProxyProtocol};
 use crate::credentials::Snapshot;
 use crate::identity::Client;
-use crate::inbound::active::AuthorizedClient;
+use crate::inbound::relay_session::AuthorizedClient;
 use crate::inbound::{ConnectionError, InboundService, TOO_MANY_CONNECTIONS};
 use crate::io::{AppStream, Socket};
 use crate::listener::Slot;

@@ -73,7 +73,7 @@ pub(super) async fn linger_until_delivered(
         if client_closed && sent <= INITIAL_WINDOW {
             return None;
         }
-        let looked = match remaining.look() {
+        let looked = match remaining.unacknowledged() {
             Ok(looked) => looked,
             // Where that cannot be known, what was sent is given the time to be taken.
             Err(_) if client_closed || over || remaining.since.elapsed() >= blind => return None,
@@ -112,7 +112,7 @@ impl SendQueues<'_> {
     ///
     /// # Errors
     /// The kernel does not say.
-    fn look(&mut self) -> io::Result<Option<u64>> {
+    fn unacknowledged(&mut self) -> io::Result<Option<u64>> {
         let Some(now) = send_queue::unacknowledged(self.client)? else { return Ok(None) };
         let now = now.saturating_sub(1);
         let passed = self.looked.elapsed();

@@ -1,12 +1,12 @@
 //! One connection: accept → ClientHello → dial → handshake → authorize → relay → access log entry.
 
-mod active;
 mod close;
 mod deadline;
 mod error;
 mod establish;
 mod http;
 mod linger;
+mod relay_session;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use active::{ActiveConnection, AuthorizedClient, ByteCountGuard, reauthorize, relay_until_closed};
 use deadline::Deadline;
 pub use error::ConnectionError;
 use establish::{AdmittedClient, current_snapshot, dial, establish, proxy_header};
 pub use http::{HttpInbound, HttpService};
 use linger::UndeliveredBytes;
+use relay_session::{ActiveConnection, AuthorizedClient, ByteCountGuard, reauthorize, relay_until_closed};
 
 use crate::budget::Budgets;
 use crate::config::{AccessLogFilter, AdmittedPeers, Dial, Network, ProxyProtocol, Timeouts};

@@ -48,7 +48,7 @@ impl PlainStream {
 
     /// Ready once something can be read without waiting: bytes, which are kept, or the end. Cancel safe.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_drained() && !self.is_over() { self.poll_hold_more(cx) } else { Poll::Ready(()) }
+        if self.is_drained() && !self.is_read_closed() { self.poll_hold_more(cx) } else { Poll::Ready(()) }
     }
 
     /// How the connection has failed, if it has, in reading or else in writing.
@@ -58,7 +58,7 @@ impl PlainStream {
 
     /// Whether the client has ended the connection, or its sending, and nothing is left to be read.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.is_drained() && self.is_over()
+        self.is_drained() && self.is_read_closed()
     }
 
     /// Whether what the client sends begins with `prefix`, once that is known. Nothing is taken. Cancel safe.
@@ -67,7 +67,7 @@ impl PlainStream {
             loop {
                 let here = &self.held[self.taken..];
                 let known = &here[..here.len().min(prefix.len())];
-                if known != &prefix[..known.len()] || known.len() == prefix.len() || self.is_over() {
+                if known != &prefix[..known.len()] || known.len() == prefix.len() || self.is_read_closed() {
                     return Poll::Ready(known == prefix);
                 }
                 ready!(self.poll_hold_more(cx));
@@ -80,7 +80,7 @@ impl PlainStream {
         self.taken == self.held.len()
     }
 
-    fn is_over(&self) -> bool {
+    fn is_read_closed(&self) -> bool {
         self.is_ended || self.failure.is_some()
     }
 
@@ -121,7 +121,7 @@ impl AsyncRead for PlainStream {
             }
             return Poll::Ready(Ok(()));
         }
-        if !this.is_over() {
+        if !this.is_read_closed() {
             ready!(this.poll_socket(cx, into));
         }
         Poll::Ready(this.failure.map_or(Ok(()), |kind| Err(kind.into())))

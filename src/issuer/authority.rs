@@ -8,7 +8,7 @@ use std::{fmt, fs};
 
 use super::certificate::CertificateRequest;
 use super::key::{SigningKey, pem};
-use super::{Credential, InstanceSpec, IssuerError, Key, KeyKind, certificate, folder};
+use super::{Credential, InstanceSpec, IssuerError, KeyKind, SubjectKey, certificate, folder};
 use crate::pem::Pem;
 
 const ROOT_NAME: &str = "instance-identity-root-ca";
@@ -16,7 +16,7 @@ const ISSUING_NAME: &str = "instance-identity-ca";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A root CA and the issuing CA below it.
-pub struct Authority {
+pub struct CertificateAuthority {
     root_cert: String,
     root_key: String,
     issuing_cert: String,
@@ -24,21 +24,21 @@ pub struct Authority {
     signer: SigningKey,
 }
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for CertificateAuthority {
     /// Without the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("issuing_cert", &self.issuing_cert).finish_non_exhaustive()
     }
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// A new CA, in memory only: the root is valid for ten years from `now`, the issuing CA for five.
     ///
     /// # Errors
     /// The cryptographic library failed, or `now` is out of range.
     pub fn generate(now: SystemTime) -> Result<Self, IssuerError> {
-        let root_key = Key::generate(KeyKind::Rsa2048)?.to_pem()?;
-        let issuing_key = Key::generate(KeyKind::Rsa2048)?.to_pem()?;
+        let root_key = SubjectKey::generate(KeyKind::Rsa2048)?.to_pem()?;
+        let issuing_key = SubjectKey::generate(KeyKind::Rsa2048)?.to_pem()?;
         let root = SigningKey::from_pem(&root_key)?;
         let signer = SigningKey::from_pem(&issuing_key)?;
         let ca = |name, key: &SigningKey, validity| {
@@ -57,7 +57,7 @@ impl Authority {
         Ok(Self { root_cert, root_key, issuing_cert, issuing_key, signer })
     }
 
-    /// The CA that [`Authority::create`] kept in the folder `dir`.
+    /// The CA that [`CertificateAuthority::create`] kept in the folder `dir`.
     ///
     /// # Errors
     /// A file cannot be read, or is not what it should be.
@@ -70,11 +70,11 @@ impl Authority {
             let pem = read(name)?;
             match Pem::read(pem.as_bytes()) {
                 Ok(read) if read.certificates().next().is_some() => Ok(pem),
-                _ => Err(IssuerError::Authority { path: dir.join(name), wanted: "a certificate in PEM" }),
+                _ => Err(IssuerError::CertificateAuthority { path: dir.join(name), wanted: "a certificate in PEM" }),
             }
         };
         let issuing_key = read("issuing.key")?;
-        let signer = SigningKey::from_pem(&issuing_key).map_err(|_| IssuerError::Authority {
+        let signer = SigningKey::from_pem(&issuing_key).map_err(|_| IssuerError::CertificateAuthority {
             path: dir.join("issuing.key"),
             wanted: "an RSA key in PEM (PKCS#1)",
         })?;
@@ -91,7 +91,7 @@ impl Authority {
     /// `issuing.key`, for the owner alone. The folder appears whole or not at all.
     ///
     /// # Errors
-    /// As [`Authority::generate`], or a file cannot be written.
+    /// As [`CertificateAuthority::generate`], or a file cannot be written.
     pub fn create(dir: &Path, now: SystemTime) -> Result<Self, IssuerError> {
         let authority = Self::generate(now)?;
         let draft = dir.with_extension("tmp");
@@ -127,7 +127,7 @@ impl Authority {
     /// The CA in the folder `dir`, or a new one if there is no such folder.
     ///
     /// # Errors
-    /// As [`Authority::open`] and [`Authority::create`].
+    /// As [`CertificateAuthority::open`] and [`CertificateAuthority::create`].
     pub fn open_or_create(dir: &Path, now: SystemTime) -> Result<Self, IssuerError> {
         if dir.exists() { Self::open(dir) } else { Self::create(dir, now) }
     }
@@ -137,7 +137,7 @@ impl Authority {
         format!("{}{}", self.root_cert, self.issuing_cert)
     }
 
-    /// Writes [`Authority::roots_pem`] into the file `path`, by rename.
+    /// Writes [`CertificateAuthority::roots_pem`] into the file `path`, by rename.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -150,15 +150,20 @@ impl Authority {
     /// # Errors
     /// The cryptographic library failed, or the dates are out of range.
     pub fn issue(&self, spec: &InstanceSpec, now: SystemTime) -> Result<Credential, IssuerError> {
-        self.issue_with_key(spec, &Key::generate(spec.key)?, now)
+        self.issue_with_key(spec, &SubjectKey::generate(spec.key)?, now)
     }
 
     /// A credential for this very key, whatever kind `spec` names: for those who rotate faster than RSA keys can be
     /// made.
     ///
     /// # Errors
-    /// As [`Authority::issue`].
-    pub fn issue_with_key(&self, spec: &InstanceSpec, key: &Key, now: SystemTime) -> Result<Credential, IssuerError> {
+    /// As [`CertificateAuthority::issue`].
+    pub fn issue_with_key(
+        &self,
+        spec: &InstanceSpec,
+        key: &SubjectKey,
+        now: SystemTime,
+    ) -> Result<Credential, IssuerError> {
         let request = CertificateRequest {
             subject: certificate::instance_name(spec)?,
             issuer: certificate::ca_name(ISSUING_NAME)?,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use strum::{EnumString, VariantArray};
 
-use super::{Authority, Credential, Folder, InstanceSpec, IssuerError, Key};
+use super::{CertificateAuthority, Credential, Folder, InstanceSpec, IssuerError, SubjectKey};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -32,7 +32,7 @@ impl Flaw {
     pub fn write(
         self,
         folder: &Folder,
-        authority: &Authority,
+        authority: &CertificateAuthority,
         spec: &InstanceSpec,
         now: SystemTime,
     ) -> Result<Credential, IssuerError> {
@@ -50,10 +50,10 @@ impl Flaw {
             }
             Self::NotYetValid => authority.issue(spec, now + HOUR)?,
             Self::Mismatch => {
-                let other = Key::generate(spec.key)?.to_pem()?;
+                let other = SubjectKey::generate(spec.key)?.to_pem()?;
                 Credential { key_pem: other, ..authority.issue(spec, now)? }
             }
-            Self::WrongCa => Authority::generate(now)?.issue(spec, now)?,
+            Self::WrongCa => CertificateAuthority::generate(now)?.issue(spec, now)?,
         };
         folder.write(&credential)?;
         Ok(credential)

@@ -52,7 +52,7 @@ fn unknown(_: &str) -> UnknownKeyKind {
 
 /// A key pair that a certificate can be issued for.
 #[derive(Clone)]
-pub struct Key {
+pub struct SubjectKey {
     kind: KeyKind,
     /// SubjectPublicKeyInfo (RFC 5280).
     public: Vec<u8>,
@@ -62,7 +62,7 @@ pub struct Key {
     traditional: Option<(&'static str, Vec<u8>)>,
 }
 
-impl Key {
+impl SubjectKey {
     /// A new key pair. RSA takes some tenths of a second.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Key {
     /// PEM as Diego and OpenSSL write it: `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE KEY` (SEC1); PKCS#8 for Ed25519.
     ///
     /// # Errors
-    /// Never for a key from [`Key::generate`].
+    /// Never for a key from [`SubjectKey::generate`].
     pub fn to_pem(&self) -> Result<String, IssuerError> {
         match &self.traditional {
             Some((label, der)) => pem(label, der),
@@ -97,7 +97,7 @@ impl Key {
     /// PEM as PKCS#8, `PRIVATE KEY`.
     ///
     /// # Errors
-    /// Never for a key from [`Key::generate`].
+    /// Never for a key from [`SubjectKey::generate`].
     pub fn to_pkcs8_pem(&self) -> Result<String, IssuerError> {
         pem("PRIVATE KEY", &self.pkcs8)
     }
@@ -134,10 +134,10 @@ impl Key {
 
 const GENERATING: IssuerError = IssuerError::Crypto("generating a key");
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SubjectKey {
     /// Without the private half.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("SubjectKey").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -149,7 +149,7 @@ pub(super) struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a key as [`Key::to_pem`] writes it for RSA.
+    /// Reads a key as [`SubjectKey::to_pem`] writes it for RSA.
     pub(super) fn from_pem(pem: &str) -> Result<Self, IssuerError> {
         let reading = || IssuerError::Crypto("reading a CA's key");
         let pem = Pem::read(pem.as_bytes()).map_err(|_| reading())?;

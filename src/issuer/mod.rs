@@ -17,11 +17,11 @@ mod key;
 pub mod schedule;
 mod spec;
 
-pub use authority::Authority;
+pub use authority::CertificateAuthority;
 pub use credential::Credential;
 pub use flaw::{Flaw, UnknownFlaw};
 pub use folder::{Folder, KeyRenamed, Staged};
-pub use key::{Key, KeyKind, UnknownKeyKind};
+pub use key::{KeyKind, SubjectKey, UnknownKeyKind};
 pub use spec::InstanceSpec;
 
 use std::io;
@@ -51,7 +51,7 @@ pub enum IssuerError {
     },
     /// A file of the CA is not what it should be.
     #[error("{}: not {wanted}; remove the folder, and a new CA is made", path.display())]
-    Authority {
+    CertificateAuthority {
         /// Which one.
         path: PathBuf,
         /// What it should hold.

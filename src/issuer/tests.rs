@@ -14,7 +14,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use strum::VariantArray;
 
-use super::{Authority, Credential, Flaw, Folder, InstanceSpec, Key, KeyKind};
+use super::{CertificateAuthority, Credential, Flaw, Folder, InstanceSpec, KeyKind, SubjectKey};
 use crate::identity::{Certificate, Identity};
 
 const DIEGO_CRT: &str =
@@ -23,8 +23,8 @@ const DIEGO_KEY: &str =
     include_str!("../../tests/fixtures/diego/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.key");
 
 /// RSA keys are slow to make, so the tests share what they can.
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(now()).unwrap());
-static RSA_3072: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::Rsa3072).unwrap());
+static AUTHORITY: LazyLock<CertificateAuthority> = LazyLock::new(|| CertificateAuthority::generate(now()).unwrap());
+static RSA_3072: LazyLock<SubjectKey> = LazyLock::new(|| SubjectKey::generate(KeyKind::Rsa3072).unwrap());
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(1_795_308_931_750)
@@ -65,7 +65,12 @@ fn certified(credential: &Credential, key_pem: &str) -> Result<CertifiedKey, rus
 }
 
 /// Whether a client that trusts the root alone accepts the chain for `name` at the time `at`.
-fn verify(credential: &Credential, authority: &Authority, name: &str, at: SystemTime) -> Result<(), rustls::Error> {
+fn verify(
+    credential: &Credential,
+    authority: &CertificateAuthority,
+    name: &str,
+    at: SystemTime,
+) -> Result<(), rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(chain(&authority.roots_pem())[0].clone()).unwrap();
     let verifier =
@@ -170,7 +175,7 @@ fn anchor(der: &CertificateDer<'static>) -> rustls::pki_types::TrustAnchor<'stat
 #[test]
 fn rustls_accepts_every_kind_of_key_in_every_form() {
     for &kind in KeyKind::VARIANTS {
-        let key = if kind == KeyKind::Rsa3072 { RSA_3072.clone() } else { Key::generate(kind).unwrap() };
+        let key = if kind == KeyKind::Rsa3072 { RSA_3072.clone() } else { SubjectKey::generate(kind).unwrap() };
         let credential = AUTHORITY.issue_with_key(&spec(), &key, now()).unwrap();
         certified(&credential, &credential.key_pem).unwrap();
         certified(&credential, &key.to_pkcs8_pem().unwrap()).unwrap();
@@ -206,7 +211,7 @@ fn the_retirement_certificate_is_sound_and_nameless() {
 
 #[test]
 fn each_certificate_has_a_serial_number_of_its_own() {
-    let key = Key::generate(KeyKind::P256).unwrap();
+    let key = SubjectKey::generate(KeyKind::P256).unwrap();
     let spec = spec();
     let serials: std::collections::HashSet<String> = (0..200)
         .map(|_| AUTHORITY.issue_with_key(&spec, &key, now()).unwrap().leaf)
@@ -227,7 +232,7 @@ fn a_sibling_is_another_instance_of_the_same_app() {
 
 #[test]
 fn dates_that_x509_cannot_write_are_refused() {
-    let key = Key::generate(KeyKind::Ed25519).unwrap();
+    let key = SubjectKey::generate(KeyKind::Ed25519).unwrap();
     let long = InstanceSpec { validity: Duration::from_secs(9000 * 365 * 86_400), ..spec() };
     AUTHORITY.issue_with_key(&long, &key, now()).unwrap_err();
     let longer = InstanceSpec { validity: Duration::MAX, ..spec() };
@@ -239,9 +244,9 @@ fn dates_that_x509_cannot_write_are_refused() {
 fn a_later_call_reuses_the_ca() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new").join("authority");
-    assert!(Authority::open(&path).is_err());
-    let first = Authority::open_or_create(&path, now()).unwrap();
-    let second = Authority::open_or_create(&path, now()).unwrap();
+    assert!(CertificateAuthority::open(&path).is_err());
+    let first = CertificateAuthority::open_or_create(&path, now()).unwrap();
+    let second = CertificateAuthority::open_or_create(&path, now()).unwrap();
     assert_eq!(first.roots_pem(), second.roots_pem());
     let spec = spec();
     let credential = second.issue(&spec, now()).unwrap();
@@ -253,7 +258,7 @@ fn a_later_call_reuses_the_ca() {
     assert_ne!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o055, 0, "for the app's user");
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left behind");
     fs::write(path.join("issuing.key"), "nonsense").unwrap();
-    let error = Authority::open(&path).unwrap_err().to_string();
+    let error = CertificateAuthority::open(&path).unwrap_err().to_string();
     assert!(error.contains("issuing.key: not an RSA key in PEM"), "{error}");
 }
 
@@ -261,9 +266,11 @@ fn a_later_call_reuses_the_ca() {
 fn the_key_is_renamed_before_the_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::instance(dir.path().join("new"));
-    let credential = |key: &Key| AUTHORITY.issue_with_key(&spec(), key, now()).unwrap();
-    let (old, new) =
-        (credential(&Key::generate(KeyKind::P256).unwrap()), credential(&Key::generate(KeyKind::P256).unwrap()));
+    let credential = |key: &SubjectKey| AUTHORITY.issue_with_key(&spec(), key, now()).unwrap();
+    let (old, new) = (
+        credential(&SubjectKey::generate(KeyKind::P256).unwrap()),
+        credential(&SubjectKey::generate(KeyKind::P256).unwrap()),
+    );
     let read = || (fs::read_to_string(folder.cert()).unwrap(), fs::read_to_string(folder.key()).unwrap());
     folder.write(&old).unwrap();
     let staged = folder.stage(&new).unwrap();

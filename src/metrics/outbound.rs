@@ -10,12 +10,12 @@ use crate::telemetry::{
 
 /// One value of each.
 pub(super) fn whole(seen: &MetricsSnapshot<'_>, value: fn(&OutboundCounters) -> u64) -> Vec<Sample> {
-    by(all(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
+    samples_by(all(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
 }
 
 /// One value of each that carries bytes.
 pub(super) fn of_tcp(seen: &MetricsSnapshot<'_>, value: fn(&OutboundCounters) -> u64) -> Vec<Sample> {
-    by(all_tcp(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
+    samples_by(all_tcp(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
 }
 
 /// One value of each that has it.
@@ -24,18 +24,18 @@ pub(super) fn some(seen: &MetricsSnapshot<'_>, value: fn(&OutboundCounters) -> O
 }
 
 pub(super) fn closed(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(all_tcp(seen), OutboundCloseReason::VARIANTS, |counters, reason: OutboundCloseReason| {
+    samples_by(all_tcp(seen), OutboundCloseReason::VARIANTS, |counters, reason: OutboundCloseReason| {
         sample(counters, &[reason.as_str()], Value::Whole(counters.closed(reason)))
     })
 }
 
 /// One value of each that speaks HTTP.
 pub(super) fn of_http(seen: &MetricsSnapshot<'_>, value: fn(&OutboundCounters) -> u64) -> Vec<Sample> {
-    by(all_http(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
+    samples_by(all_http(seen), &[()], |counters, ()| sample(counters, &[], Value::Whole(value(counters))))
 }
 
 pub(super) fn requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(all_http(seen), OutboundCloseReason::VARIANTS, |counters, reason: OutboundCloseReason| {
+    samples_by(all_http(seen), OutboundCloseReason::VARIANTS, |counters, reason: OutboundCloseReason| {
         sample(counters, &[reason.as_str()], Value::Whole(counters.requests(reason)))
     })
 }
@@ -44,7 +44,7 @@ pub(super) fn requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 const STATUS_CLASSES: &[(&str, usize)] = &[("1xx", 1), ("2xx", 2), ("3xx", 3), ("4xx", 4), ("5xx", 5)];
 
 pub(super) fn responses(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(all_http(seen), STATUS_CLASSES, |counters, (class, first)| {
+    samples_by(all_http(seen), STATUS_CLASSES, |counters, (class, first)| {
         let count = RequestMode::VARIANTS.iter().map(|mode| counters.responses(*mode, first)).sum();
         sample(counters, &[class], Value::Whole(count))
     })
@@ -71,19 +71,19 @@ pub(super) fn forward_proxy_requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> 
 }
 
 pub(super) fn attempts(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(all(seen), AttemptResult::VARIANTS, |counters, result: AttemptResult| {
+    samples_by(all(seen), AttemptResult::VARIANTS, |counters, result: AttemptResult| {
         sample(counters, &[result.into()], Value::Whole(counters.attempts(result)))
     })
 }
 
 pub(super) fn resolves(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(all(seen), ResolveResult::VARIANTS, |counters, result: ResolveResult| {
+    samples_by(all(seen), ResolveResult::VARIANTS, |counters, result: ResolveResult| {
         sample(counters, &[result.into()], Value::Whole(counters.resolves(result)))
     })
 }
 
 pub(super) fn relayed(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(all(seen), &["up", "down"], |counters, direction| {
+    samples_by(all(seen), &["up", "down"], |counters, direction| {
         let (up, down) = counters.bytes();
         sample(counters, &[direction], Value::Whole(if direction == "up" { up } else { down }))
     })
@@ -122,7 +122,7 @@ fn all_http<'a>(seen: &'a MetricsSnapshot<'_>) -> impl Iterator<Item = &'a Outbo
 }
 
 /// One sample for each of `whose` and each of `what`.
-fn by<'a, T: Copy>(
+fn samples_by<'a, T: Copy>(
     whose: impl Iterator<Item = &'a OutboundCounters>,
     what: &[T],
     each: impl Fn(&OutboundCounters, T) -> Sample,

@@ -10,7 +10,7 @@ const STATUS_CLASSES: &[(&str, usize)] = &[("1xx", 1), ("2xx", 2), ("3xx", 3), (
 
 /// One value of each.
 pub(super) fn whole(seen: &MetricsSnapshot<'_>, value: fn(&RequestCounters) -> u64) -> Vec<Sample> {
-    by(seen, &[()], |counters, ()| (Vec::new(), value(counters)))
+    samples_by(seen, &[()], |counters, ()| (Vec::new(), value(counters)))
 }
 
 /// Those that have ended; combinations that never came are left out.
@@ -19,7 +19,7 @@ pub(super) fn ended(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
         .iter()
         .flat_map(|method| STATUS_CLASSES.iter().map(move |class| (*method, *class)))
         .collect();
-    let mut samples = by(seen, &kinds, |counters, (method, (class, first))| {
+    let mut samples = samples_by(seen, &kinds, |counters, (method, (class, first))| {
         (vec![class, method.into()], counters.by_class(method, first))
     });
     samples.retain(|sample| !matches!(sample.value, Value::Whole(0)));
@@ -27,15 +27,15 @@ pub(super) fn ended(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 }
 
 pub(super) fn refused(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(seen, RequestReason::VARIANTS, |counters, reason| (vec![reason.as_str()], counters.ended(reason)))
+    samples_by(seen, RequestReason::VARIANTS, |counters, reason| (vec![reason.as_str()], counters.ended(reason)))
 }
 
 pub(super) fn callers(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(seen, CallerSource::VARIANTS, |counters, source| (vec![source.into()], counters.callers(source)))
+    samples_by(seen, CallerSource::VARIANTS, |counters, source| (vec![source.into()], counters.callers(source)))
 }
 
 pub(super) fn app_connections(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    by(seen, &[("reused", true), ("opened", false)], |counters, (word, reused)| {
+    samples_by(seen, &[("reused", true), ("opened", false)], |counters, (word, reused)| {
         (vec![word], counters.app_connections(reused))
     })
 }
@@ -51,7 +51,7 @@ pub(super) fn times(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 }
 
 /// One sample for each listener and each of `what`.
-fn by<T: Copy>(
+fn samples_by<T: Copy>(
     seen: &MetricsSnapshot<'_>,
     what: &[T],
     each: impl Fn(&RequestCounters, T) -> (Vec<&'static str>, u64),

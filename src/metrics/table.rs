@@ -9,7 +9,7 @@ use strum::VariantArray;
 use tokio::runtime::Handle;
 
 use super::{Metric, MetricsSnapshot, Sample, Value, app_files, outbound, requests};
-use crate::budget::{Budget, Budgets};
+use crate::budget::{Budgets, MemoryBudget};
 use crate::config::{SecretSource, VaultMethod};
 use crate::credentials::FileKind;
 use crate::diagnostics::SafeText;
@@ -154,7 +154,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Gauge,
         labels: &["budget"],
         help: "What they may hold before new clients are turned away (handshakes), or traffic slows down (backlogs). Left out where memory is not limited.",
-        read: |seen| budgets(seen, Budget::limit),
+        read: |seen| budgets(seen, MemoryBudget::limit),
     },
     Metric {
         name: "vestibule_log_lines_dropped",
@@ -458,7 +458,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Counter,
         labels: &["outbound"],
         help: "Connections to endpoints that were ended because the pair with which they were made was rotated or came to its end.",
-        read: |seen| outbound::whole(seen, |counters| counters.retired()),
+        read: |seen| outbound::whole(seen, |counters| counters.rotation_closes()),
     },
     Metric {
         name: "vestibule_outbound_relayed",
@@ -692,7 +692,7 @@ fn by_key<const N: usize>(first: [&str; N], counts: Counts<Option<impl Display>>
         .collect()
 }
 
-fn budgets(seen: &MetricsSnapshot<'_>, read: fn(&Budget) -> Option<usize>) -> Vec<Sample> {
+fn budgets(seen: &MetricsSnapshot<'_>, read: fn(&MemoryBudget) -> Option<usize>) -> Vec<Sample> {
     let Budgets { handshakes, backlogs } = seen.budgets;
     let budgets = [("handshakes", handshakes), ("backlogs", backlogs)];
     budgets.into_iter().filter_map(|(name, budget)| Some(labelled([name], read(budget)? as u64))).collect()

@@ -32,13 +32,13 @@ pub(super) const STAGGER: Duration = Duration::from_millis(250);
 pub(super) struct Connected {
     pub(super) stream: EndpointStream,
     /// Who it is; `None` where nobody was asked.
-    pub(super) verified: Option<Verified>,
+    pub(super) verified: Option<VerifiedServer>,
     pub(super) lease: EndpointLease,
 }
 
 /// A server that has shown who it is, and by what it was judged.
 #[derive(Debug, Clone)]
-pub(super) struct Verified {
+pub(super) struct VerifiedServer {
     pub(super) server: AuthenticatedServer,
     pub(super) name: ServerName<'static>,
     pub(super) snapshot: Arc<OutboundSnapshot>,
@@ -248,7 +248,7 @@ impl<'a> Attempts<'a> {
                 if server.is_retiring {
                     endpoints.retires(&endpoint);
                 }
-                let verified = Verified { server, name, snapshot };
+                let verified = VerifiedServer { server, name, snapshot };
                 Some(Connected { stream: EndpointStream::Tls(stream), verified: Some(verified), lease })
             }
             Err(error) => {
@@ -313,7 +313,7 @@ impl<'a> Attempts<'a> {
             let is_last = next.is_none();
             if let Some(lease) = next {
                 let timeouts = self.dialler.settings.timeouts.clone();
-                let mut dialling = Box::pin(DialResult::by(lease, timeouts));
+                let mut dialling = Box::pin(DialResult::dial(lease, timeouts));
                 if racing.is_empty() {
                     // Mostly it is there at once, and no task is needed.
                     match timeout(STAGGER, &mut dialling).await {
@@ -382,7 +382,7 @@ struct DialResult {
 }
 
 impl DialResult {
-    async fn by(lease: EndpointLease, timeouts: OutboundTimeouts) -> Self {
+    async fn dial(lease: EndpointLease, timeouts: OutboundTimeouts) -> Self {
         let began = Instant::now();
         let result = dial_one(Arc::clone(lease.endpoint()), timeouts).await;
         Self { lease, result, took: began.elapsed() }

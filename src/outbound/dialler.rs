@@ -10,7 +10,7 @@ use super::attempts::{Attempts, Connected};
 use super::balance::Balancer;
 use super::endpoints::{Endpoint, Endpoints};
 use super::error::OutboundError;
-use crate::budget::Budget;
+use crate::budget::MemoryBudget;
 use crate::config::OutboundSettings;
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
 use crate::telemetry::{OutboundCounters, OutboundLogEntry};
@@ -35,7 +35,7 @@ pub struct Dialler {
     /// What is counted.
     pub(super) counters: Arc<OutboundCounters>,
     /// What connections hold because a side does not take it is of this.
-    pub(super) backlogs: Arc<Budget>,
+    pub(super) backlogs: Arc<MemoryBudget>,
 }
 
 impl Dialler {
@@ -46,7 +46,7 @@ impl Dialler {
         snapshots: Option<SnapshotReceiver<OutboundSnapshot>>,
         endpoints: Arc<Endpoints>,
         counters: Arc<OutboundCounters>,
-        backlogs: Arc<Budget>,
+        backlogs: Arc<MemoryBudget>,
     ) -> Self {
         Self {
             balancer: Balancer::new(settings.balance),

@@ -16,10 +16,10 @@ pub mod fuzzing;
 mod http;
 mod http_connect;
 mod outlier;
+mod pair_lifetime;
 mod probe;
 mod relay;
 mod resolve;
-mod retirement;
 mod session;
 #[cfg(test)]
 mod simulation;

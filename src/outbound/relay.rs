@@ -128,7 +128,7 @@ impl OutboundRelay {
                 AppStream::Unix(_) => self.transferred.down,
             };
             let is_stuck = stall.is_stuck(Transferred { down, ..self.transferred }, keeps_up, keeps_down);
-            if is_stuck && self.reservation.budget().is_short() {
+            if is_stuck && self.reservation.budget().is_under_pressure() {
                 return true;
             }
         }
@@ -179,8 +179,8 @@ impl OutboundRelay {
 
     /// Whether the app waits for an answer, or an answer is under way: an end of file would look like the end of it.
     pub(super) fn is_within_an_exchange(&self) -> bool {
-        let is_over = self.up == TransferState::Done && self.down == TransferState::Done;
-        !is_over && (self.idle.client_waits() || self.exchange.is_under_way() || !self.to_app.is_empty())
+        let is_done = self.up == TransferState::Done && self.down == TransferState::Done;
+        !is_done && (self.idle.client_waits() || self.exchange.is_under_way() || !self.to_app.is_empty())
     }
 
     /// Whether the app is found to have gone while it is not read from.
@@ -236,20 +236,23 @@ impl OutboundRelay {
                 return Ok(TransferStep::Waiting);
             }
             let Buffers { input, output } = buffers;
-            let delivered =
-                self.to_endpoint.poll_deliver(Pin::new(&mut self.endpoint.by(output)), cx, &mut self.transferred.up);
+            let delivered = self.to_endpoint.poll_deliver(
+                Pin::new(&mut self.endpoint.writer_with(output)),
+                cx,
+                &mut self.transferred.up,
+            );
             if !self.took(delivered) {
                 return Ok(TransferStep::Waiting);
             }
             if self.is_unflushed {
-                let flushed = Pin::new(&mut self.endpoint.by(output)).poll_flush(cx);
+                let flushed = Pin::new(&mut self.endpoint.writer_with(output)).poll_flush(cx);
                 if !self.took(flushed) {
                     return Ok(TransferStep::Waiting);
                 }
                 self.is_unflushed = false;
             }
             if self.up == TransferState::Ending {
-                let shut = Pin::new(&mut self.endpoint.by(output)).poll_shutdown(cx);
+                let shut = Pin::new(&mut self.endpoint.writer_with(output)).poll_shutdown(cx);
                 if self.took(shut) {
                     self.up = TransferState::Done;
                 }
@@ -275,7 +278,7 @@ impl OutboundRelay {
             self.idle.on_client_data();
             self.exchange.on_request(read);
             self.is_unflushed = true;
-            let mut to = self.endpoint.by(output);
+            let mut to = self.endpoint.writer_with(output);
             let written = self.to_endpoint.poll_write_through(read, Pin::new(&mut to), cx, &mut self.transferred.up);
             if !self.took(written) {
                 return Ok(TransferStep::Waiting);

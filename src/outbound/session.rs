@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::attempts::{Connected, Verified};
+use super::attempts::{Connected, VerifiedServer};
 use super::dialler::Dialler;
 use super::endpoints::EndpointLease;
 use super::error::AttemptError;
+use super::pair_lifetime::{DrainStep, OptionalTimer, PairLifetime};
 use super::relay::{OutboundRelay, OutboundRelayEnd};
-use super::retirement::{OptionalTimer, Retirement, RetirementStep};
-use crate::budget::Budget;
+use crate::budget::MemoryBudget;
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::policy::Permit;
@@ -34,7 +34,7 @@ pub(super) struct OutboundSession(Box<ActiveOutbound>);
 struct ActiveOutbound {
     relay: OutboundRelay,
     entry: OutboundLogEntry,
-    verified: Option<Verified>,
+    verified: Option<VerifiedServer>,
     lease: EndpointLease,
     /// Its place among the requests, where it began as one.
     _permit: Option<OwnedSemaphorePermit>,
@@ -46,10 +46,10 @@ impl OutboundSession {
         app: AppStream,
         connected: Connected,
         mut entry: OutboundLogEntry,
-        backlogs: &Arc<Budget>,
+        backlogs: &Arc<MemoryBudget>,
     ) -> Self {
         let Connected { stream, verified, lease } = connected;
-        if let Some(Verified { server, .. }) = &verified {
+        if let Some(VerifiedServer { server, .. }) = &verified {
             entry.fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
             entry.fields.server = Some(server.certificate.clone());
         }
@@ -58,7 +58,7 @@ impl OutboundSession {
     }
 
     /// What was sent before is carried first: the app's bytes `up`, and the endpoint's `down`.
-    pub(super) fn beginning_with(mut self, up: Vec<u8>, down: Vec<u8>) -> Self {
+    pub(super) fn with_buffered(mut self, up: Vec<u8>, down: Vec<u8>) -> Self {
         self.0.relay.begin_with(up, down);
         self
     }
@@ -107,22 +107,22 @@ impl ActiveOutbound {
         if let Some(limit) = timeouts.idle {
             relay.set_idle_timeout(limit);
         }
-        let mut retirement = Retirement::of(dialler, verified.as_ref());
+        let mut lifetime = PairLifetime::of(dialler, verified.as_ref());
         let mut max_age = OptionalTimer::after(timeouts.max_age);
         // How often it was found to be too old.
         let (mut let_go, mut too_old) = (false, 0_u8);
         let reason = loop {
-            match retirement.check() {
+            match lifetime.check() {
                 // An app that waits for an answer, or is about to ask, is not cut off before it has to be.
-                Some(RetirementStep::LetGo(silence)) => {
+                Some(DrainStep::LetGo(silence)) => {
                     let_go = true;
                     relay.let_go(silence.max(SILENCE), true);
                 }
-                Some(RetirementStep::Hurry) => {
+                Some(DrainStep::Hurry) => {
                     let_go = true;
                     relay.let_go(SILENCE, false);
                 }
-                Some(RetirementStep::End(reason, detail)) => {
+                Some(DrainStep::End(reason, detail)) => {
                     entry.fields.detail = detail;
                     break reason;
                 }
@@ -160,7 +160,7 @@ impl ActiveOutbound {
                     },
                 },
                 Ok(()) = phase.changed() => {}
-                () = retirement.changed() => {}
+                () = lifetime.changed() => {}
                 () = &mut max_age => {
                     too_old += 1;
                     if too_old > 2 {
@@ -179,7 +179,7 @@ impl ActiveOutbound {
         let is_wordless = entry.fields.transferred.down == 0;
         match reason {
             OutboundCloseReason::ClientCertificateRejected => dialler.endpoints.failed_behind_handshake(endpoint),
-            reason if is_wordless && reason.is_the_endpoints() => dialler.endpoints.failed_behind_handshake(endpoint),
+            reason if is_wordless && reason.is_endpoint_fault() => dialler.endpoints.failed_behind_handshake(endpoint),
             OutboundCloseReason::Completed => dialler.endpoints.answered(endpoint),
             _ if !is_wordless => dialler.endpoints.answered(endpoint),
             _ => {}

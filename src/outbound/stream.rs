@@ -81,7 +81,7 @@ impl EndpointStream {
     }
 
     /// To be written to by `output`, which the caller has been lent.
-    pub(super) fn by<'a>(&'a mut self, output: &'a mut Outgoing) -> EndpointWriter<'a> {
+    pub(super) fn writer_with<'a>(&'a mut self, output: &'a mut Outgoing) -> EndpointWriter<'a> {
         EndpointWriter { endpoint: self, output }
     }
 }

@@ -58,13 +58,13 @@ mod tests {
     use super::*;
 
     use crate::identity::Certificate;
-    use crate::issuer::{Authority, InstanceSpec, KeyKind};
+    use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
     use crate::pem::Pem;
 
     #[test]
     fn a_key_of_any_form_becomes_what_the_library_would_have_written() {
         for kind in [KeyKind::Rsa2048, KeyKind::P256, KeyKind::P384, KeyKind::Ed25519] {
-            let authority = Authority::generate(std::time::SystemTime::now()).unwrap();
+            let authority = CertificateAuthority::generate(std::time::SystemTime::now()).unwrap();
             let spec = InstanceSpec { key: kind, ..InstanceSpec::generate().unwrap() };
             let credential = authority.issue(&spec, std::time::SystemTime::now()).unwrap();
             let chain = Pem::read(credential.cert_pem.as_bytes()).unwrap().chain();

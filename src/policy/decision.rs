@@ -89,7 +89,7 @@ impl Policy {
             return Err(error.clone().into());
         }
         if let Some(rule) = self.deny.iter().find(|rule| rule.denies(client, own)) {
-            return Err(Denial::by(rule));
+            return Err(Denial::denied_by(rule));
         }
         let doubt = |certificate| self.deny.iter().find_map(|rule| Some((rule, DoubtfulName::of(rule, certificate)?)));
         match client.certificate().and_then(doubt) {

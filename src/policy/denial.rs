@@ -99,7 +99,7 @@ impl Denial {
     }
 
     /// A client on whom a rule was found that denies it.
-    pub(super) fn by(rule: &Rule) -> Self {
+    pub(super) fn denied_by(rule: &Rule) -> Self {
         Self { reason: DenialReason::DeniedByRule, rule: Some(rule.clone()), detail: None }
     }
 

@@ -29,7 +29,7 @@ impl PolicyFile {
     /// Reads the whole `text` of the file `path`.
     ///
     /// # Errors
-    /// Every mistake in it, with its line.
+    /// Every error in it, with its line.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
         const MODES: &str = "write \"enforce\" or \"audit\"";
         let mut reader = RuleFileReader::new(path, text);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_lists_nothing_is_no_mistake_and_has_no_rule() {
+    fn a_file_that_lists_nothing_is_no_error_and_has_no_rule() {
         for text in ["", "# later\n", "allow = []", "mode = 'enforce'"] {
             let file = parse(text).unwrap();
             assert!(file.allow.is_empty() && file.deny.is_empty(), "{text}");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_reported_with_their_lines() {
+    fn all_diagnostics_are_reported_with_their_lines() {
         let text = "mode = 'strict'\n\nallow = [\n  'cf:any',\n  'cf:ap:x',\n  7,\n]\ndenny = []\ndeny = 'any'\n";
         assert_eq!(
             parse(text).unwrap_err(),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_or_half_written_text_is_a_mistake_and_never_an_empty_list() {
+    fn broken_or_half_written_text_is_an_error_and_never_an_empty_list() {
         let whole = "mode = 'enforce'\nallow = ['cf:any',\n  'any']\n";
         for end in 1..whole.len() - 1 {
             let torn = &whole[..end];

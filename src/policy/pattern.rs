@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_dns_name_has_its_mend() {
+    fn each_wrong_dns_name_has_its_help() {
         for (text, said) in [
             ("*", "a * alone is no name; write any for every certificate, or dns:*.NAME"),
             ("a.*.b", "a * stands only for the whole first label; write dns:*.NAME"),

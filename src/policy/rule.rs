@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     #[rustfmt::skip] // What is typed, and what is said, in one column each.
-    fn a_rule_that_cannot_be_read_is_shown_with_what_is_wrong_and_the_mend() {
+    fn a_rule_that_cannot_be_read_is_shown_with_what_is_wrong_and_the_help() {
         for (text, said) in [
             ("", "\"\": no such rule; write cf:app:GUID, cf:space:GUID, cf:org:GUID, cf:same:org, dns:NAME or any"),
             ("cf:ap:x", "\"cf:ap:x\": no such rule; the nearest is cf:app:GUID"),

@@ -1,4 +1,4 @@
-//! TOML with rules in it, read to its end: every mistake is noted with its line.
+//! TOML with rules in it, read to its end: every error is noted with its line.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source, line_of, near
 pub(crate) struct RuleFileReader<'a> {
     path: &'a Path,
     text: &'a str,
-    mistakes: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// A key, where it stands, and its value.
@@ -22,7 +22,7 @@ pub(crate) type TomlEntry<'a, 'b> = (&'b str, usize, &'b Spanned<DeValue<'a>>);
 impl<'a> RuleFileReader<'a> {
     /// A reader of the whole `text` of the file `path`.
     pub(crate) fn new(path: &'a Path, text: &'a str) -> Self {
-        Self { path, text, mistakes: Vec::new() }
+        Self { path, text, diagnostics: Vec::new() }
     }
 
     /// The text as a table; `None` if it is not TOML, which is noted with what to write instead, as in `example`.
@@ -102,7 +102,7 @@ impl<'a> RuleFileReader<'a> {
 
     /// Notes what is wrong with `key`, at the byte `at` of the text.
     pub(crate) fn note(&mut self, key: &str, at: usize, wrong: Problem) {
-        self.mistakes.push(wrong.at(self.place(key, at)));
+        self.diagnostics.push(wrong.at(self.place(key, at)));
     }
 
     /// Where `key` stands, at the byte `at` of the text.
@@ -111,8 +111,8 @@ impl<'a> RuleFileReader<'a> {
     }
 
     /// All that was found wrong.
-    pub(crate) fn into_mistakes(self) -> Vec<Diagnostic> {
-        self.mistakes
+    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics
     }
 
     /// `read`, if nothing was found wrong.
@@ -120,7 +120,7 @@ impl<'a> RuleFileReader<'a> {
     /// # Errors
     /// All that was.
     pub(crate) fn finish<T>(self, read: T) -> Result<T, Diagnostics> {
-        if self.mistakes.is_empty() { Ok(read) } else { Err(Diagnostics::new(self.mistakes)) }
+        if self.diagnostics.is_empty() { Ok(read) } else { Err(Diagnostics::new(self.diagnostics)) }
     }
 }
 

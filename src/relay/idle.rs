@@ -146,13 +146,13 @@ mod tests {
         let mut idle = IdleTimer::default();
         idle.on_app_data();
         idle.set_timeout(LIMIT);
-        let mut is_over = |kept| idle.poll(&mut Context::from_waker(Waker::noop()), kept, || 0, false).is_ready();
-        assert!(!is_over(true));
+        let mut is_idle = |kept| idle.poll(&mut Context::from_waker(Waker::noop()), kept, || 0, false).is_ready();
+        assert!(!is_idle(true));
         advance(LIMIT - Duration::from_secs(1)).await;
-        assert!(!is_over(false), "the rest is taken");
+        assert!(!is_idle(false), "the rest is taken");
         advance(Duration::from_secs(2)).await;
-        assert!(!is_over(false), "it was taken two seconds ago");
+        assert!(!is_idle(false), "it was taken two seconds ago");
         advance(2 * LIMIT).await;
-        assert!(is_over(false), "nothing has moved since");
+        assert!(is_idle(false), "nothing has moved since");
     }
 }

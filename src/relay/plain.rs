@@ -213,8 +213,8 @@ impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
                 }
                 TransferState::Done => return Ok(TransferStep::Waiting),
             }
-            if let Some(word) = self.web_socket.as_mut().and_then(|ender| ender.due()) {
-                self.to_client.push(word);
+            if let Some(close_frame) = self.web_socket.as_mut().and_then(|ender| ender.due()) {
+                self.to_client.push(close_frame);
                 continue;
             }
             let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);

@@ -17,7 +17,7 @@ use rustls::{CipherSuite, ClientConfig, ServerConfig};
 use tokio::time::{Instant, advance};
 
 use super::*;
-use crate::budget::{Budget, Budgets};
+use crate::budget::{Budgets, MemoryBudget};
 use crate::identity::Client;
 use crate::io::buffers::{READ, RECORD};
 use crate::policy::Policy;
@@ -47,7 +47,7 @@ struct SimulatedConnection<R> {
     client: ClientEnd,
     app: AppEnd,
     woken: Arc<WakeFlag>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     /// What others hold of the budget.
     others: Reservation,
     end: Option<RelayEnd>,
@@ -309,7 +309,7 @@ impl<R: SimulatedRelay> SimulatedConnection<R> {
                 let late = Instant::now() - Duration::from_secs(4);
                 let read: usize = self.client_read.iter().filter(|(at, _)| *at > late).map(|(_, read)| read).sum();
                 let is_stuck = self.up.1.elapsed() >= Duration::from_secs(4) || read < 6 * 4096;
-                assert!(self.budget.is_short() && self.relay.memory() > MIN_BACKLOG_BYTES && is_stuck);
+                assert!(self.budget.is_under_pressure() && self.relay.memory() > MIN_BACKLOG_BYTES && is_stuck);
             }
             RelayEnd::KeepAliveEnded => panic!("nobody has asked for it"),
         }

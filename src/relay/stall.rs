@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{RelayEnd, Transferred, delivered_to};
-use crate::budget::Budget;
+use crate::budget::MemoryBudget;
 use crate::io::ClientSocket;
 
 /// How often such a connection is looked after.
@@ -59,7 +59,7 @@ impl BacklogWatch {
         transferred: Transferred,
         is_upload_blocked: bool,
         (keeps_up, keeps_down): (bool, bool),
-        budget: Option<&Budget>,
+        budget: Option<&MemoryBudget>,
     ) -> Poll<RelayEnd> {
         while self.poll_check(cx).is_ready() {
             if is_upload_blocked && client.is_reset() {
@@ -67,7 +67,7 @@ impl BacklogWatch {
             }
             let down = delivered_to(client, transferred.down, keeps_down);
             let is_stuck = self.is_stuck(Transferred { down, ..transferred }, keeps_up, keeps_down);
-            if is_stuck && budget.is_some_and(Budget::is_short) {
+            if is_stuck && budget.is_some_and(MemoryBudget::is_under_pressure) {
                 return Poll::Ready(RelayEnd::BacklogEvicted);
             }
         }

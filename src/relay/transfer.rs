@@ -42,7 +42,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             };
             match (down, up) {
                 (Err(end), _) | (_, Err(end)) => return Poll::Ready(end),
-                _ if self.is_over() => return Poll::Ready(self.end()),
+                _ if self.is_done() => return Poll::Ready(self.end()),
                 _ if self.has_ended_keep_alive() => return Poll::Ready(RelayEnd::KeepAliveEnded),
                 // What is said to the client about its records goes in the other direction.
                 _ if self.to_client.len() > kept_for_client => {}
@@ -56,7 +56,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.down == TransferState::Done && (self.up == TransferState::Done || self.app_is_gone)
     }
 
@@ -187,7 +187,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             let _ = self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0);
             return Err(RelayEnd::ClientViolation);
         };
-        self.more_held = decrypted.stopped;
+        self.more_held = decrypted.paused;
         if let Some(error) = app_failed {
             self.app_stops_reading(&error);
         }
@@ -226,10 +226,10 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
                 }
                 TransferState::Done => return Ok(TransferStep::Waiting),
             }
-            if let Some(word) = self.web_socket().and_then(WebSocketEnder::due) {
+            if let Some(close_frame) = self.web_socket().and_then(WebSocketEnder::due) {
                 buffers.output.clear();
-                self.session.encrypt(word, &mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
-                self.transferred.down += word.len() as u64;
+                self.session.encrypt(close_frame, &mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
+                self.transferred.down += close_frame.len() as u64;
                 self.to_client.push(buffers.output.bytes());
                 continue;
             }

@@ -77,13 +77,13 @@ impl CredHub {
         self: &Arc<Self>,
         document: &str,
         bindings: &[CredHubBinding],
-        trouble: &LastError,
+        last_error: &LastError,
     ) -> Result<Vec<SecretValue>, SourceError> {
         let sent = Bytes::copy_from_slice(document.as_bytes());
-        match self.post(sent, trouble).await {
+        match self.post(sent, last_error).await {
             Ok(answer) => taken(&answer, bindings).map_err(|what| self.error(CredHubError::unfit(&self.url, what))),
             Err(refusal) if refusal.status == Some(StatusCode::NOT_FOUND) => {
-                trouble.note(self.error(refusal.clone()));
+                last_error.note(self.error(refusal.clone()));
                 Err(self.name_missing(refusal, bindings).await)
             }
             Err(refusal) => Err(self.error(refusal)),
@@ -145,14 +145,14 @@ impl CredHub {
         SourceError { is_missing: false, what: refusal.what, help: refusal.help }
     }
 
-    async fn post(&self, document: Bytes, trouble: &LastError) -> Result<SecretValue, CredHubError> {
-        self.ask(Method::POST, "/api/v1/interpolate".to_owned(), document, trouble).await
+    async fn post(&self, document: Bytes, last_error: &LastError) -> Result<SecretValue, CredHubError> {
+        self.ask(Method::POST, "/api/v1/interpolate".to_owned(), document, last_error).await
     }
 
     /// A single credential.
-    async fn get(&self, name: &str, trouble: &LastError) -> Result<SecretResponse, SourceError> {
+    async fn get(&self, name: &str, last_error: &LastError) -> Result<SecretResponse, SourceError> {
         let path = format!("/api/v1/data?name={}&current=true", percent_encoded(name));
-        match self.ask(Method::GET, path, Bytes::new(), trouble).await {
+        match self.ask(Method::GET, path, Bytes::new(), last_error).await {
             Ok(answer) => credential(&answer)
                 .ok_or_else(|| format!("{}: the answer has no credential in it", self.url))
                 .map_err(|what| self.error(CredHubError::unfit(&self.url, what))),
@@ -169,7 +169,7 @@ impl CredHub {
         method: Method,
         path: String,
         body: Bytes,
-        trouble: &LastError,
+        last_error: &LastError,
     ) -> Result<SecretValue, CredHubError> {
         let deadline = Instant::now() + self.timeout;
         let mut tries = 1;
@@ -204,7 +204,7 @@ impl CredHub {
                 return Err(refusal);
             }
             tracing::debug!(attempt = tries, error = refusal.what, "CredHub request failed; retrying");
-            trouble.note(self.error(refusal));
+            last_error.note(self.error(refusal));
             tries += 1;
             sleep(PAUSE).await;
         }
@@ -245,10 +245,10 @@ impl CredHub {
 }
 
 impl SecretStore for CredHub {
-    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastError) -> FetchFuture<'a> {
+    fn fetch<'a>(&'a self, request: &'a Request, last_error: &'a LastError) -> FetchFuture<'a> {
         Box::pin(async move {
             match request {
-                Request::CredHub { name } => self.get(name, trouble).await,
+                Request::CredHub { name } => self.get(name, last_error).await,
                 other => Err(SourceError::failed(format!("CredHub does not know what {other} is"))),
             }
         })

@@ -51,7 +51,7 @@ pub(super) enum FetchError {
 pub(super) struct Fetches {
     left: Vec<FetchKey>,
     pub(super) asked: BTreeMap<FetchKey, Option<Result<FetchResult, SourceError>>>,
-    troubles: BTreeMap<FetchKey, Arc<LastError>>,
+    last_errors: BTreeMap<FetchKey, Arc<LastError>>,
     running: JoinSet<(FetchKey, Result<FetchResult, SourceError>)>,
 }
 
@@ -68,7 +68,7 @@ impl Fetches {
         left.sort();
         left.dedup();
         left.reverse();
-        Self { left, asked: BTreeMap::new(), troubles: BTreeMap::new(), running: JoinSet::new() }
+        Self { left, asked: BTreeMap::new(), last_errors: BTreeMap::new(), running: JoinSet::new() }
     }
 
     /// Asks for all of them, a few at a time; with `stops`, until one could not be had. Cancel safe.
@@ -78,9 +78,9 @@ impl Fetches {
                 && let Some(question) = self.left.pop()
             {
                 self.asked.insert(question.clone(), None);
-                let trouble = Arc::<LastError>::default();
-                self.troubles.insert(question.clone(), Arc::clone(&trouble));
-                let asking = ask(question.clone(), plan, sources, trouble);
+                let last_error = Arc::<LastError>::default();
+                self.last_errors.insert(question.clone(), Arc::clone(&last_error));
+                let asking = ask(question.clone(), plan, sources, last_error);
                 self.running.spawn(async move { (question, asking.await) });
             }
             let (question, reply) = match self.running.join_next().await {
@@ -108,8 +108,8 @@ impl Fetches {
     }
 
     /// What the last try to answer `question` came to.
-    fn trouble(&self, question: &FetchKey) -> Option<SourceError> {
-        self.troubles.get(question)?.get()
+    fn last_error(&self, question: &FetchKey) -> Option<SourceError> {
+        self.last_errors.get(question)?.get()
     }
 
     pub(super) fn overdue(&self, secrets: &Secrets) -> Fault {
@@ -121,11 +121,11 @@ impl Fetches {
             names += &format!(" and {more} more");
         }
         let mut what = format!("secrets are not resolved within {:?}: no answer for {names}", secrets.timeout);
-        let trouble = late.into_iter().find_map(|question| self.trouble(question));
-        if let Some(trouble) = &trouble {
-            what += &format!("; the last try: {}", trouble.what);
+        let last_error = late.into_iter().find_map(|question| self.last_error(question));
+        if let Some(last_error) = &last_error {
+            what += &format!("; the last try: {}", last_error.what);
         }
-        let help = trouble.and_then(|trouble| trouble.help);
+        let help = last_error.and_then(|last_error| last_error.help);
         let help = help.unwrap_or_else(|| {
             "see whether their server runs and can be reached, or raise --resolve-timeout".to_owned()
         });
@@ -138,7 +138,9 @@ impl Fetches {
         let value = match self.reply(&question) {
             Some(Ok(FetchResult::Answer(answer))) => answer.part(reference.key.as_deref()),
             Some(Err(error)) => Err(error.clone()),
-            Some(Ok(FetchResult::Credentials(_))) | None => return Err(FetchError::NoAnswer(self.trouble(&question))),
+            Some(Ok(FetchResult::Credentials(_))) | None => {
+                return Err(FetchError::NoAnswer(self.last_error(&question)));
+            }
         };
         match value {
             Ok(value) => Ok(Some(value)),
@@ -171,16 +173,16 @@ impl Fetches {
         match self.reply(question) {
             Some(Ok(FetchResult::Credentials(credentials))) => Ok(credentials),
             Some(Err(error)) => Err(FetchError::Refused(error.clone())),
-            Some(Ok(FetchResult::Answer(_))) | None => Err(FetchError::NoAnswer(self.trouble(question))),
+            Some(Ok(FetchResult::Answer(_))) | None => Err(FetchError::NoAnswer(self.last_error(question))),
         }
     }
 
     pub(super) fn names(&self, plan: &Plan, secrets: &Secrets) -> Vec<ResolvedName> {
         let to_error = |gap: FetchError| match gap {
             FetchError::Refused(error) => error,
-            FetchError::NoAnswer(trouble) => {
+            FetchError::NoAnswer(last_error) => {
                 let what = format!("there was no answer within {:?}", secrets.timeout);
-                match trouble {
+                match last_error {
                     Some(SourceError { what: last, help, .. }) => {
                         SourceError { help, ..SourceError::failed(format!("{what}; the last try: {last}")) }
                     }
@@ -219,7 +221,7 @@ fn ask(
     question: FetchKey,
     plan: &Plan,
     sources: &SecretStores,
-    trouble: Arc<LastError>,
+    last_error: Arc<LastError>,
 ) -> impl Future<Output = Result<FetchResult, SourceError>> + Send + use<> {
     let credhub = sources.credhub.clone();
     let (source, document) = match &question {
@@ -237,12 +239,12 @@ fn ask(
         let nobody = || SourceError::failed("nobody was set up to answer it");
         match question {
             FetchKey::Reference(request) => {
-                source.ok_or_else(nobody)?.fetch(&request, &trouble).await.map(FetchResult::Answer)
+                source.ok_or_else(nobody)?.fetch(&request, &last_error).await.map(FetchResult::Answer)
             }
             FetchKey::Document(_) | FetchKey::Binding(_) => {
                 let (text, bindings) = document.ok_or_else(nobody)?;
                 let credhub = credhub.ok_or_else(nobody)?;
-                credhub.interpolate(&text, &bindings, &trouble).await.map(FetchResult::Credentials)
+                credhub.interpolate(&text, &bindings, &last_error).await.map(FetchResult::Credentials)
             }
         }
     }

@@ -6,9 +6,9 @@
 //! What the app's variables and service bindings refer to is fetched and given to the app alone: no value comes into our own environment, a
 //! log line or a message.
 
-mod assemble;
 mod bindings;
 mod credhub;
+mod environment;
 mod fetch;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -2,7 +2,7 @@
 
 use tokio::time::timeout;
 
-use super::assemble::Assembly;
+use super::environment::EnvironmentBuilder;
 use super::fetch::Fetches;
 use super::files::SecretsFolder;
 use super::resolved::{Resolved, ResolvedName};
@@ -27,7 +27,7 @@ pub async fn resolve(
     if timeout(secrets.timeout, fetching.run(plan, sources, counters, true)).await.is_err() {
         return Err(fetching.overdue(secrets));
     }
-    let mut assembly = Assembly::new(&fetching, secrets);
+    let mut assembly = EnvironmentBuilder::new(&fetching, secrets);
     assembly.assemble(plan);
     assembly.finish(plan, counters)
 }

@@ -145,7 +145,7 @@ impl LastError {
 /// its caller's to watch, who drops the future then.
 pub trait SecretStore: Send + Sync {
     /// Asks for `request`, which is of a kind that this source was registered for. Up to eight are asked at a time.
-    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastError) -> FetchFuture<'a>;
+    fn fetch<'a>(&'a self, request: &'a Request, last_error: &'a LastError) -> FetchFuture<'a>;
 }
 
 impl Request {

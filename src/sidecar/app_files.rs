@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::rotation_hook::{HookRunner, ProgramStarter};
-use crate::app_files::{AppFileWriter, InstalledGeneration};
+use crate::app_files::{AppFileWriter, WrittenGeneration};
 use crate::config::{AppFiles, RotationHook};
 use crate::credentials::ServedCertificate;
 use crate::lifecycle::Tasks;
@@ -20,7 +20,7 @@ pub(super) struct FilesAndHooks {
     pub(super) counters: Arc<AppFileCounters>,
     is_stopping: Arc<AtomicBool>,
     /// Not running yet.
-    hook: Option<(RotationHook, watch::Receiver<Option<InstalledGeneration>>)>,
+    hook: Option<(RotationHook, watch::Receiver<Option<WrittenGeneration>>)>,
 }
 
 impl FilesAndHooks {

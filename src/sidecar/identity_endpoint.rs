@@ -12,7 +12,7 @@ use super::shared::Shared;
 use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
 use crate::credentials::Rotator;
 use crate::exit::{Exit, Fault};
-use crate::identity_endpoint::{EndpointSecretFile, EndpointVerifier, IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
+use crate::identity_endpoint::{BearerTokenFile, EndpointVerifier, IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
 use crate::lifecycle::Tasks;
 use crate::listener::{Acceptor, LimitedListener, Slots, SocketAccess};
 use crate::token::RolesFile;
@@ -28,7 +28,7 @@ const TOKEN_FILE: &str = "CF_INSTANCE_IDENTITY_TOKEN_FILE";
 pub(super) struct BoundIdentityEndpoint {
     config: IdentityEndpoint,
     pub(super) sockets: Vec<OutboundSocket>,
-    secret: Option<EndpointSecretFile>,
+    bearer_token: Option<BearerTokenFile>,
     roles: Option<Arc<RolesFile>>,
 }
 
@@ -42,11 +42,11 @@ impl BoundIdentityEndpoint {
         let is_ours_alone = config.peer_uids.iter().all(|uid| *uid == own);
         let access = if is_ours_alone { SocketAccess::Owner } else { SocketAccess::Everybody };
         let sockets = open_sockets(&config.listen, access, "--identity-listen")?;
-        let secret = config.is_on_tcp().then(|| EndpointSecretFile::write(config.token_file.as_deref())).transpose();
-        let secret = secret.map_err(|error| {
+        let bearer_token = config.is_on_tcp().then(|| BearerTokenFile::write(config.token_file.as_deref())).transpose();
+        let bearer_token = bearer_token.map_err(|error| {
             Fault::new(Exit::Unavailable, format!("cannot write the secret of --identity-listen: {error}"))
         })?;
-        Ok(Self { config: config.clone(), sockets, secret, roles: None })
+        Ok(Self { config: config.clone(), sockets, bearer_token, roles: None })
     }
 
     /// Reads the file of roles, if there is to be one.
@@ -74,8 +74,9 @@ impl BoundIdentityEndpoint {
     /// The variables that the app is started with. (Our own tools would refuse names of ours that they do not know.)
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let endpoint = (ENDPOINT.into(), self.url().into());
-        let secret = self.secret.as_ref().map(|secret| (TOKEN_FILE.into(), absolute(secret.path()).into()));
-        std::iter::once(endpoint).chain(secret).collect()
+        let bearer_token =
+            self.bearer_token.as_ref().map(|bearer_token| (TOKEN_FILE.into(), absolute(bearer_token.path()).into()));
+        std::iter::once(endpoint).chain(bearer_token).collect()
     }
 }
 
@@ -98,9 +99,10 @@ impl Outbounds {
         // Invariant: whoever has an endpoint counts tokens.
         let counters = shared.counters.tokens.clone().unwrap_or_default();
         let at = bound.url();
-        let BoundIdentityEndpoint { config, sockets, secret, roles } = bound;
+        let BoundIdentityEndpoint { config, sockets, bearer_token, roles } = bound;
         let audiences = config.audiences.join(",");
-        let token_file = secret.as_ref().map(|secret| tracing::field::display(secret.path().display()));
+        let token_file =
+            bearer_token.as_ref().map(|bearer_token| tracing::field::display(bearer_token.path().display()));
         tracing::info!(identity_endpoint = %at, audiences, token_file, "identity endpoint listening");
         let judge = config.verification.clone().map(|verification| {
             let trust = rotator.add_token_trust(verification.trust_files());
@@ -109,10 +111,10 @@ impl Outbounds {
             judge
         });
         let served = rotator.served();
-        let service = Arc::new(IdentityService::new(config, secret.as_ref(), judge, pair, served, counters));
+        let service = Arc::new(IdentityService::new(config, bearer_token.as_ref(), judge, pair, served, counters));
         tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
-        if let Some(secret) = &secret {
-            tasks.start("secret of the identity endpoint", secret.watcher().run());
+        if let Some(bearer_token) = &bearer_token {
+            tasks.start("secret of the identity endpoint", bearer_token.watcher().run());
         }
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {
@@ -137,6 +139,6 @@ impl Outbounds {
                 }
             }
         }
-        self.secret = secret;
+        self.bearer_token = bearer_token;
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::shared::Shared;
 use crate::admin::ListenerInfo;
-use crate::config::{AdmittedPeers, ClientAuthConfig, ClientAuthFiles, Config, Listener, PairSource};
+use crate::config::{AdmittedPeers, ClientAuthConfig, ClientAuthSettings, Config, Listener, PairSource};
 use crate::credentials::Rotator;
 use crate::exit::{Exit, Fault};
 use crate::inbound::{HttpInbound, HttpService, InboundService};
@@ -113,7 +113,7 @@ pub(super) fn start(
         let tls = listener.plaintext.is_some().then_some("off");
         tracing::info!(listener = %addr, app = %listener.app, tls, "listening");
         listener.plaintext.iter().for_each(|peers| warn_of_others(peers, addr));
-        if let ClientAuthConfig::Files(ClientAuthFiles { any_implied: true, .. }) = &listener.clients {
+        if let ClientAuthConfig::Files(ClientAuthSettings { any_implied: true, .. }) = &listener.clients {
             tracing::info!(listener = %addr, "no rule is given: every client with a certificate under the client CAs may come in");
         }
         let known = inbound.upstreams.iter().find(|upstream| *upstream.addr() == listener.app);

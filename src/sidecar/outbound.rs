@@ -15,7 +15,7 @@ use super::sockets::{into_tokio, unix_into_tokio};
 use crate::config::{Config, Outbound, PairSource, Protocol};
 use crate::credentials::Rotator;
 use crate::exit::Fault;
-use crate::identity_endpoint::EndpointSecretFile;
+use crate::identity_endpoint::BearerTokenFile;
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
 use crate::listener::{Acceptor, Service, SocketAccess, SocketFile};
 use crate::outbound::{
@@ -52,7 +52,7 @@ pub(super) struct Outbounds {
     /// Socket files, which go with us.
     pub(super) files: Vec<SocketFile>,
     /// The file of the identity endpoint's secret, whose folder goes with us.
-    pub(super) secret: Option<EndpointSecretFile>,
+    pub(super) bearer_token: Option<BearerTokenFile>,
 }
 
 /// Has one socket accept.
@@ -144,7 +144,7 @@ pub(super) fn start(
         phase: watch::Sender::new(Phase::Running),
         rules: Arc::new(AddressRules::open(ours.clone())),
         files: Vec::new(),
-        secret: None,
+        bearer_token: None,
     };
     // Invariant: the configuration has an inbound listener, whose pair speaks for the instance.
     let Some(pair) = config.listeners.first().map(|listener| listener.pair.clone()) else { return started };

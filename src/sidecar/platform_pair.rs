@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::{Config, PLATFORM_PAIR, PairSource, SecretFile};
+use crate::config::{Config, PLATFORM_PAIR, PairSource, SdsSecretRef};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::identity::Certificate;
 use crate::lifecycle::Tasks;
@@ -27,7 +27,7 @@ impl PlatformPair {
             return Self(None);
         }
         let mut rotator = Rotator::new(Arc::default());
-        rotator.add_pair(&PairSource::Secret(SecretFile {
+        rotator.add_pair(&PairSource::Secret(SdsSecretRef {
             name: NAME.to_owned(),
             path: Path::new(PLATFORM_PAIR).to_owned(),
         }));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::app_files::InstalledGeneration;
+use crate::app_files::WrittenGeneration;
 use crate::config::RotationHook;
 use crate::credentials::run_blocking;
 use crate::supervisor::{App, AppExitStatus, HookLauncher, HookRequest, ProgramOutcome, Programs};
@@ -31,7 +31,7 @@ pub(super) enum ProgramStarter {
 pub(super) struct HookRunner {
     pub(super) hook: RotationHook,
     /// Generations whose files are in place.
-    pub(super) in_place: watch::Receiver<Option<InstalledGeneration>>,
+    pub(super) in_place: watch::Receiver<Option<WrittenGeneration>>,
     /// The process is about to end: nobody need learn of a pair.
     pub(super) is_stopping: Arc<AtomicBool>,
     /// Who is signalled; `None`: the app is not ours.
@@ -63,7 +63,7 @@ impl HookRunner {
     }
 
     /// What came of it, and what is to be said of a failure.
-    async fn fire(&self, newest: InstalledGeneration) -> (HookResult, Option<String>) {
+    async fn fire(&self, newest: WrittenGeneration) -> (HookResult, Option<String>) {
         match &self.hook {
             RotationHook::Signal(signal) => match self.app.as_ref().filter(|app| app.status().is_none()) {
                 Some(app) => {

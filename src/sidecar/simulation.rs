@@ -188,9 +188,9 @@ async fn scene(run: &mut SimulationRun) {
     // Who asks in the very moment in which the delay ends may be heard before or after.
     let is_clear = asked.iter().all(|asked| asked.abs_diff(delay) > TICK);
     let all_gone = gone.lock().unwrap().iter().filter(|at| **at <= began + closing).count() == count;
-    let is_over = closing + TICK >= limit;
+    let is_at_limit = closing + TICK >= limit;
     let is_asked = next.is_some_and(|next| closing + TICK >= next) || !is_clear;
-    assert!(all_gone || is_over || is_asked, "told to close after {closing:?}");
+    assert!(all_gone || is_at_limit || is_asked, "told to close after {closing:?}");
     assert!(closing <= limit.max(draining) + TICK, "told to close after {closing:?}");
     if let Some(next) = next.filter(|_| is_clear) {
         assert!(
@@ -203,7 +203,7 @@ async fn scene(run: &mut SimulationRun) {
         let last = gone.lock().unwrap().iter().max().map_or(Duration::ZERO, |at| *at - began);
         assert!(took <= last.max(draining) + TICK, "the last is gone after {last:?}, and we after {took:?}");
     } else {
-        run.saw(if is_over { "the time was over" } else { "asked again" });
+        run.saw(if is_at_limit { "the time was over" } else { "asked again" });
         assert!(hang == 0 || took + TICK >= closing + FLUSHED, "the last entries have no time to be written");
     }
     run.saw(if hang > 0 { "some hang" } else { "none hangs" });

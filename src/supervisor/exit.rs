@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_program_the_error_and_the_mend() {
+    fn a_refusal_names_the_program_the_error_and_the_help() {
         let message = refused("gunicron", Errno::NOENT).message();
         assert!(message.contains("\"gunicron\""), "{message}");
         assert!(message.contains("No such file"), "{message}");

@@ -52,7 +52,7 @@ impl Terminal {
                 return StopResponse::Continue;
             }
         }
-        if ProcessState::read().is_some_and(|standing| standing.has_somebody_to_return_to()) {
+        if ProcessState::read().is_some_and(|process_state| process_state.has_somebody_to_return_to()) {
             // TSTP is handled, so that it can be forwarded; STOP is what is left to stop with.
             if let Err(error) = kill_current_process_group(asks.unwrap_or(Signal::STOP)) {
                 tracing::warn!(%error, "cannot suspend together with the app (SIGSTOP)");
@@ -72,7 +72,7 @@ impl Terminal {
 
     fn give(&self, app: Pid) -> bool {
         // Only from the foreground; from elsewhere the kernel would stop us for it.
-        ProcessState::read().is_some_and(|standing| standing.in_foreground())
+        ProcessState::read().is_some_and(|process_state| process_state.in_foreground())
             && getpgid(Some(app)).and_then(|group| tcsetpgrp(&self.tty, group)).is_ok()
     }
 
@@ -91,8 +91,8 @@ impl Terminal {
             return;
         }
         self.wanted.store(false, Relaxed);
-        let Some(standing) = ProcessState::read() else { return };
-        let (Some(ours), Some(front)) = (pid(standing.group), pid(standing.foreground)) else { return };
+        let Some(process_state) = ProcessState::read() else { return };
+        let (Some(ours), Some(front)) = (pid(process_state.group), pid(process_state.foreground)) else { return };
         if ours != front && setpgid(None, Some(front)).is_ok() {
             let taken = tcsetpgrp(&self.tty, ours);
             let back = setpgid(None, Some(ours));
@@ -156,17 +156,17 @@ mod tests {
 
     #[test]
     fn a_process_without_a_terminal_has_no_foreground() {
-        let standing = ProcessState::parse("42 (app) S 1 42 42 0 -1 4194304 0").unwrap();
-        assert_eq!(standing.foreground, -1);
-        assert!(!standing.in_foreground());
-        assert!(!standing.has_somebody_to_return_to());
+        let process_state = ProcessState::parse("42 (app) S 1 42 42 0 -1 4194304 0").unwrap();
+        assert_eq!(process_state.foreground, -1);
+        assert!(!process_state.in_foreground());
+        assert!(!process_state.has_somebody_to_return_to());
     }
 
     #[test]
     fn a_group_outside_of_our_namespace_can_still_be_in_the_foreground() {
-        let standing = ProcessState::parse("1 (app) S 0 0 0 34816 0 4194304 0").unwrap();
-        assert!(standing.in_foreground());
-        assert_eq!(pid(standing.group), None);
+        let process_state = ProcessState::parse("1 (app) S 0 0 0 34816 0 4194304 0").unwrap();
+        assert!(process_state.in_foreground());
+        assert_eq!(pid(process_state.group), None);
     }
 
     #[test]

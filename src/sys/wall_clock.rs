@@ -22,10 +22,10 @@ pub(crate) struct WallClockTimer {
 impl WallClockTimer {
     /// Ready at this time.
     pub(crate) fn at(at: SystemTime) -> Self {
-        Self::by(SystemTime::now, at)
+        Self::with_clock(SystemTime::now, at)
     }
 
-    fn by(clock: fn() -> SystemTime, at: SystemTime) -> Self {
+    fn with_clock(clock: fn() -> SystemTime, at: SystemTime) -> Self {
         Self { at, clock, timer: Box::pin(sleep(pause(clock, at))) }
     }
 }
@@ -69,7 +69,7 @@ mod tests {
         const HOUR: Duration = Duration::from_secs(3600);
         let noon = SystemTime::UNIX_EPOCH + 12 * HOUR;
         set(noon);
-        let mut timer = WallClockTimer::by(|| *CLOCK.lock().unwrap(), noon + 2 * HOUR);
+        let mut timer = WallClockTimer::with_clock(|| *CLOCK.lock().unwrap(), noon + 2 * HOUR);
         // Set back by as much as passes.
         assert!(timeout(3 * HOUR, &mut timer).await.is_err(), "it is noon");
         set(noon + HOUR);
@@ -77,7 +77,7 @@ mod tests {
         set(noon + 3 * HOUR);
         timeout(LOOK, &mut timer).await.unwrap();
         // What is over when it begins.
-        timeout(Duration::ZERO, WallClockTimer::by(|| *CLOCK.lock().unwrap(), noon)).await.unwrap();
+        timeout(Duration::ZERO, WallClockTimer::with_clock(|| *CLOCK.lock().unwrap(), noon)).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

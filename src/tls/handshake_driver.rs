@@ -12,7 +12,7 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{AlertDescription, ClientConfig, CommonState, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
 
 use crate::io::Outgoing;
-use crate::tls::hello::fatal_alert;
+use crate::tls::hello_reader::fatal_alert;
 use crate::tls::server_name::MaskedServerNames;
 use crate::tls::{Session, record_length};
 

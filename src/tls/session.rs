@@ -63,7 +63,7 @@ pub struct Decrypted {
     /// Bytes at the front of the input that are done with. The rest must be handed in again, with more behind it.
     pub used: usize,
     /// The sink asked to stop; whole records may be waiting in the rest.
-    pub stopped: bool,
+    pub paused: bool,
 }
 
 /// One TLS session, of either side. One pointer, as it lasts as long as the connection.
@@ -153,15 +153,15 @@ impl Session {
                 Ok(Some((length, flow))) => {
                     used += length;
                     if flow.is_break() {
-                        return Ok(Decrypted { used, stopped: true });
+                        return Ok(Decrypted { used, paused: true });
                     }
                 }
-                Ok(None) => return Ok(Decrypted { used, stopped: false }),
+                Ok(None) => return Ok(Decrypted { used, paused: false }),
                 Err(why) => return Err(state.break_off(why, out)),
             }
         }
         // What follows close_notify is not part of the session (RFC 8446, 6.1).
-        Ok(Decrypted { used: wire.len(), stopped: false })
+        Ok(Decrypted { used: wire.len(), paused: false })
     }
 
     /// Seals `plaintext` to `out`, in records of at most 16 KiB.

@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -268,8 +267,8 @@ impl Stream {
         let decrypted = self.session.decrypt(wire, output, sink);
         self.unsent.push(output.bytes());
         match decrypted {
-            Ok(Decrypted { used, stopped }) => {
-                self.more_held = stopped;
+            Ok(Decrypted { used, paused }) => {
+                self.more_held = paused;
                 used
             }
             Err(Violation { received }) => {

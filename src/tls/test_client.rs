@@ -19,7 +19,7 @@ use rustls::{
     SupportedCipherSuite,
 };
 
-use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
+use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
 
 #[cfg(test)]
 use super::Established;
@@ -175,9 +175,10 @@ pub(crate) fn establish(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) 
 
 /// What a server and a client of a test are set up with: these versions and suites, and a key that fits them.
 pub(crate) fn configs(provider: CryptoProvider) -> (ServerConfig, ClientConfig) {
-    static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());
-    static RSA: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::Rsa2048).unwrap());
-    static P256: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::P256).unwrap());
+    static AUTHORITY: LazyLock<CertificateAuthority> =
+        LazyLock::new(|| CertificateAuthority::generate(SystemTime::now()).unwrap());
+    static RSA: LazyLock<SubjectKey> = LazyLock::new(|| SubjectKey::generate(KeyKind::Rsa2048).unwrap());
+    static P256: LazyLock<SubjectKey> = LazyLock::new(|| SubjectKey::generate(KeyKind::P256).unwrap());
 
     let signs_with_rsa =
         |suite: &SupportedCipherSuite| suite.suite().as_str().is_some_and(|name| name.contains("RSA_"));

@@ -55,7 +55,7 @@ pub enum IssueError {
 
 impl IssueError {
     /// Whether it is the request that is wrong, and not the pair.
-    pub fn is_mistake(&self) -> bool {
+    pub fn is_user_error(&self) -> bool {
         matches!(self, Self::NoSubject | Self::Algorithm { .. } | Self::NeedsRsa(_) | Self::TooLong(_))
     }
 }

@@ -58,7 +58,7 @@ impl Roles {
     /// Reads the whole `text` of the file `path`.
     ///
     /// # Errors
-    /// Every mistake in it, with its line. A file that cannot be read is never one that grants nothing.
+    /// Every error in it, with its line. A file that cannot be read is never one that grants nothing.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
         let mut reader = RuleFileReader::new(path, text);
         let mut roles = Self::default();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_reported_with_their_lines() {
+    fn all_diagnostics_are_reported_with_their_lines() {
         let text = r#"
 [[role]]
 name = "a"

@@ -50,7 +50,7 @@ pub enum RolesFileError {
         /// What is wrong with it.
         source: io::Error,
     },
-    /// It has mistakes, one a line.
+    /// It has errors, one a line.
     #[error("{}", .0.lines())]
     Document(Diagnostics),
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::credentials::Pair;
 use crate::crypto::provider;
 use crate::identity::Certificate;
-use crate::issuer::{Authority, InstanceSpec, KeyKind};
+use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -15,7 +15,7 @@ fn pair(key: KeyKind, change: impl FnOnce(&mut InstanceSpec)) -> (Pair, SystemTi
     let now = SystemTime::now();
     let mut spec = InstanceSpec { key, ..InstanceSpec::generate().unwrap() };
     change(&mut spec);
-    let credential = Authority::generate(now).unwrap().issue(&spec, now).unwrap();
+    let credential = CertificateAuthority::generate(now).unwrap().issue(&spec, now).unwrap();
     let pair = Pair::from_pem(credential.cert_pem.as_bytes(), credential.key_pem.as_bytes(), &provider()).unwrap();
     (pair, now + Duration::from_secs(5))
 }
@@ -112,7 +112,7 @@ fn a_token_that_is_too_long_says_which_part_is_and_what_makes_that_one_shorter()
     let error = issue(&pair, &many, now).unwrap_err();
     let IssueError::TooLong(parts) = &error else { panic!("{error}") };
     assert!(parts.claims > 16_000 && parts.header < 4_000 && parts.certificates == 2, "{parts:?}");
-    assert!(parts.all > parts.header + parts.claims && error.is_mistake());
+    assert!(parts.all > parts.header + parts.claims && error.is_user_error());
     let says = |error: &IssueError, words: &str| assert!(error.to_string().contains(words), "{error}");
     says(&error, &format!("receivers take 16384: {} are its header with 2 certificates, ", parts.header));
     says(&error, &format!("{} its claims; ask for fewer or shorter audiences", parts.claims));

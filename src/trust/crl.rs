@@ -136,11 +136,11 @@ impl Crl {
 
     /// Whether it names this serial number of an issuer of this name (without tag and length).
     pub(super) fn names(&self, issuer: &[u8], serial: &[u8]) -> bool {
-        self.serials.contains(plain(serial)) && self.is_of(issuer)
+        self.serials.contains(plain(serial)) && self.is_issued_by(issuer)
     }
 
     /// Whether the issuer of this name (without tag and length) is whose list it claims to be.
-    pub(super) fn is_of(&self, issuer: &[u8]) -> bool {
+    pub(super) fn is_issued_by(&self, issuer: &[u8]) -> bool {
         *self.name.der == *issuer || self.name.text.is_some() && self.name.text == IssuerName::of(issuer).text
     }
 
@@ -188,7 +188,7 @@ fn serials(revoked: &[u8]) -> Result<HashSet<Box<[u8]>>, CrlError> {
         if serial.tag() != Tag::Integer {
             return Err(der::Error::from(serial.tag().unexpected_error(Some(Tag::Integer))).into());
         }
-        // When it was taken back is not asked: a day in the future is the mistake of somebody's clock.
+        // When it was taken back is not asked: a day in the future is the error of somebody's clock.
         let _since = AnyRef::decode(&mut entry)?;
         Option::<Extensions>::decode(&mut entry)?.iter().flatten().try_for_each(usable)?;
         entry.finish()?;

@@ -13,7 +13,7 @@ use super::anchors::Ca;
 pub(super) fn apply(cas: &mut [Ca], crls: &[Crl], algorithms: &WebPkiSupportedAlgorithms) -> Vec<String> {
     let mut notes = Vec::new();
     for crl in crls {
-        let namesakes: Vec<&Ca> = cas.iter().filter(|ca| crl.is_of(ca.name())).collect();
+        let namesakes: Vec<&Ca> = cas.iter().filter(|ca| crl.is_issued_by(ca.name())).collect();
         if namesakes.iter().any(|ca| crl.may_be_by(ca.key(), algorithms)) {
             for ca in cas.iter_mut().filter(|ca| crl.names(&ca.issuer, &ca.serial_number)) {
                 ca.is_revoked = true;

@@ -59,7 +59,7 @@ impl SignedObject {
     }
 
     /// Whether the holder of this key (SubjectPublicKeyInfo, without tag and length) has signed it.
-    pub(super) fn by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> SignatureCheck {
+    pub(super) fn verify_signature(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> SignatureCheck {
         let Ok(key) = PublicKey::read(key) else { return SignatureCheck::Unknown };
         let mut fitting =
             algorithms.all.iter().filter(|known| known.signature_alg_id().as_ref() == self.algorithm).peekable();
@@ -75,7 +75,7 @@ impl SignedObject {
     /// Whether the holder of this key may have signed it. Only a signature that proves to be another key's says no: what
     /// cannot be verified is taken at its worst.
     pub(super) fn may_be_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
-        self.by(key, algorithms) != SignatureCheck::Invalid
+        self.verify_signature(key, algorithms) != SignatureCheck::Invalid
     }
 }
 
@@ -90,8 +90,9 @@ pub fn has_issued(parent: &CertificateDer<'_>, child: &CertificateDer<'_>) -> bo
     let is_named = below.issuer() == above.subject.as_ref();
     let algorithms = provider().signature_verification_algorithms;
     is_named
-        && SignedObject::from_der(child)
-            .is_ok_and(|signed| signed.by(&above.subject_public_key_info, &algorithms) == SignatureCheck::Valid)
+        && SignedObject::from_der(child).is_ok_and(|signed| {
+            signed.verify_signature(&above.subject_public_key_info, &algorithms) == SignatureCheck::Valid
+        })
 }
 
 impl<'a> PublicKey<'a> {

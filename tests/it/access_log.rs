@@ -20,12 +20,12 @@ use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector, connector_with, read_to_end};
 use crate::support::credentials::{Credentials, issue, roots, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, app};
+use crate::support::{TEST_TIMEOUT, app};
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// What became of one connection, as its client and the app have seen it.
-struct Seen {
+struct ExpectedEntry {
     way: String,
     peer: String,
     reason: &'static str,
@@ -33,7 +33,7 @@ struct Seen {
     down: u64,
 }
 
-impl Seen {
+impl ExpectedEntry {
     /// A connection that carried nothing.
     fn nothing(way: &str, tcp: &TcpStream, reason: &'static str) -> Self {
         let peer = tcp.local_addr().unwrap().to_string();
@@ -49,8 +49,8 @@ struct Counted {
 }
 
 impl Counted {
-    fn seen(self, way: &str, reason: &'static str) -> Seen {
-        Seen { way: way.to_owned(), peer: self.peer, reason, up: self.up, down: self.down }
+    fn seen(self, way: &str, reason: &'static str) -> ExpectedEntry {
+        ExpectedEntry { way: way.to_owned(), peer: self.peer, reason, up: self.up, down: self.down }
     }
 }
 
@@ -108,8 +108,8 @@ fn access_log(sidecar: &Sidecar) -> Vec<Value> {
 }
 
 /// Compares what the two ends have seen with the entries, the totals at the end, and the connections' number.
-fn reconcile(mut sidecar: Sidecar, seen: Vec<Seen>) -> usize {
-    for Seen { way, peer, .. } in &seen {
+fn reconcile(mut sidecar: Sidecar, seen: Vec<ExpectedEntry>) -> usize {
+    for ExpectedEntry { way, peer, .. } in &seen {
         sidecar.wait_until(&format!("entry of {way}"), |line| line["client_addr"] == peer.as_str());
     }
     sidecar.signal("TERM");
@@ -119,7 +119,7 @@ fn reconcile(mut sidecar: Sidecar, seen: Vec<Seen>) -> usize {
     for entry in &entries {
         by_peer.entry(entry["client_addr"].as_str().unwrap()).or_default().push(entry);
     }
-    for Seen { way, peer, reason, up, down } in &seen {
+    for ExpectedEntry { way, peer, reason, up, down } in &seen {
         let [entry] = by_peer[peer.as_str()][..] else { panic!("more than one entry of {way}: {entries:#?}") };
         let found = (&entry["close_reason"], entry["bytes_up"].as_u64(), entry["bytes_down"].as_u64());
         assert_eq!(found, (&Value::from(*reason), Some(*up), Some(*down)), "{way}: {entry}");
@@ -208,12 +208,12 @@ fn no_handshake() -> usize {
     let mut seen = Vec::new();
     for (way, bytes, by_reset, reason) in ways {
         let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
-        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         tcp.write_all(bytes).unwrap();
         if bytes == hello {
             tcp.read_exact(&mut [0; 1]).unwrap();
         }
-        seen.push(Seen::nothing(way, &tcp, reason));
+        seen.push(ExpectedEntry::nothing(way, &tcp, reason));
         if by_reset {
             reset(&tcp);
         }
@@ -221,7 +221,7 @@ fn no_handshake() -> usize {
     for version in BOTH {
         let other = connector_with("somebody-else.example", &[version]);
         let tcp = TcpStream::connect(sidecar.addr()).unwrap();
-        seen.push(Seen::nothing("an alert of the client's", &tcp, "handshake_failed"));
+        seen.push(ExpectedEntry::nothing("an alert of the client's", &tcp, "handshake_failed"));
         assert!(other.handshake(tcp).is_err());
     }
     reconcile(sidecar, seen)
@@ -235,7 +235,7 @@ fn handshake_timeouts() -> usize {
     let clients = stuck.map(|(way, n)| {
         let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
         tcp.write_all(&hello[..n]).unwrap();
-        (Seen::nothing(way, &tcp, "handshake_timeout"), tcp)
+        (ExpectedEntry::nothing(way, &tcp, "handshake_timeout"), tcp)
     });
     let seen = clients.map(|(seen, tcp)| {
         read_to_end(&tcp);
@@ -245,11 +245,11 @@ fn handshake_timeouts() -> usize {
 }
 
 /// A client that is reset in answer to its ClientHello.
-fn reset_at_hello(way: &str, name: &str, sidecar: &Sidecar, reason: &'static str) -> Seen {
+fn reset_at_hello(way: &str, name: &str, sidecar: &Sidecar, reason: &'static str) -> ExpectedEntry {
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
     tcp.write_all(&connector(name).hello()).unwrap();
     assert_eq!(read_to_end(&tcp), (Vec::new(), Ending::Reset));
-    Seen::nothing(way, &tcp, reason)
+    ExpectedEntry::nothing(way, &tcp, reason)
 }
 
 fn no_app() -> usize {
@@ -287,18 +287,18 @@ fn no_room_and_no_pair() -> usize {
 }
 
 /// A folder with the clients' CA and a policy.
-struct Gate {
+struct AuthorizationSetup {
     credentials: Credentials,
     files: TempDir,
 }
 
-impl Gate {
+impl AuthorizationSetup {
     fn new(policy: &str) -> Self {
         let files = TempDir::new().unwrap();
         fs::write(files.path().join("ca.crt"), roots_pem()).unwrap();
-        let gate = Self { credentials: Credentials::new(), files };
-        gate.write_policy(policy);
-        gate
+        let setup = Self { credentials: Credentials::new(), files };
+        setup.write_policy(policy);
+        setup
     }
 
     fn write_policy(&self, text: &str) {
@@ -327,23 +327,24 @@ impl Gate {
 
 fn strangers() -> usize {
     let (known, stranger) = (InstanceSpec::generate().unwrap(), InstanceSpec::generate().unwrap());
-    let gate = Gate::new(&format!("allow = ['cf:app:{}']\ndeny = ['cf:space:{}']", known.app, known.space));
+    let setup =
+        AuthorizationSetup::new(&format!("allow = ['cf:app:{}']\ndeny = ['cf:space:{}']", known.app, known.space));
     let app = App::start();
-    let sidecar = gate.before(&app).ready();
+    let sidecar = setup.before(&app).ready();
     let unknown_ca = {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap();
         Credential { cert_pem: certificate.pem(), key_pem: key.serialize_pem(), ..issue(&stranger) }
     };
     let connector = [
-        ("nothing shown", connector(gate.credentials.instance())),
-        ("shown what no CA vouches for", gate.connector_as(&unknown_ca)),
-        ("no rule", gate.connector_as(&issue(&stranger))),
-        ("a rule that denies", gate.connector_as(&issue(&known))),
+        ("nothing shown", connector(setup.credentials.instance())),
+        ("shown what no CA vouches for", setup.connector_as(&unknown_ca)),
+        ("no rule", setup.connector_as(&issue(&stranger))),
+        ("a rule that denies", setup.connector_as(&issue(&known))),
     ];
     let seen = connector.map(|(way, connector)| {
         let tcp = TcpStream::connect(sidecar.addr()).unwrap();
-        let seen = Seen::nothing(way, &tcp, "denied");
+        let seen = ExpectedEntry::nothing(way, &tcp, "denied");
         // In TLS 1.3 the alert comes after the client's own part.
         let client = connector.handshake(tcp);
         assert!(client.is_err() || client.is_ok_and(|mut client| client.receive(1).is_err()));
@@ -355,20 +356,20 @@ fn strangers() -> usize {
 
 /// Clients that have to go while they are connected: what the app still answers is on their entry as well.
 fn dismissed() -> usize {
-    let gate = Gate::new("allow = ['cf:any']");
+    let setup = AuthorizationSetup::new("allow = ['cf:any']");
     let app = App::start();
-    let sidecar = gate.before(&app).ready();
+    let sidecar = setup.before(&app).ready();
     let (staying, spec) = (InstanceSpec::generate().unwrap(), InstanceSpec::generate().unwrap());
     let short = issue(&InstanceSpec { validity: Duration::from_secs(4), ..InstanceSpec::generate().unwrap() });
-    let long = gate.connector_as(&issue(&spec));
+    let long = setup.connector_as(&issue(&spec));
 
-    let mut expiring = Pair::between(&gate.connector_as(&short), &sidecar, &app);
+    let mut expiring = Pair::between(&setup.connector_as(&short), &sidecar, &app);
     expiring.up(1000);
     let (answered, silent) = (Pair::between(&long, &sidecar, &app), Pair::between(&long, &sidecar, &app));
     let mut doomed = [answered, silent];
     doomed.iter_mut().for_each(|pair| pair.up(30_000));
     let mut seen = vec![answer_late(expiring).seen("its certificate expires", "peer_expired")];
-    gate.write_policy(&format!("allow = ['cf:app:{}']", staying.app));
+    setup.write_policy(&format!("allow = ['cf:app:{}']", staying.app));
     let [answered, mut silent] = doomed;
     seen.push(answer_late(answered).seen("the rules change, and the app answers", "policy_changed"));
     assert_eq!(silent.client.receive_all(), (Vec::new(), Ending::Fin));

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vestibule::credentials::Pair;
 use vestibule::crypto::provider;
-use vestibule::issuer::{Authority, KeyKind};
+use vestibule::issuer::{CertificateAuthority, KeyKind};
 
 use crate::support::client::connector;
 use crate::support::credentials::{Credentials, issue_rsa, leaf};
@@ -109,7 +109,7 @@ fn every_form_is_written_with_its_mode_and_openssl_reads_the_key_of_every_kind()
     let setup = scene.proxy().arg("--credential-file").arg(&files.join(",")).arg("--file-mode").arg("0640");
     let sidecar = setup.ready();
     written(&sidecar, 1);
-    let authority = Authority::generate(std::time::SystemTime::now()).unwrap();
+    let authority = CertificateAuthority::generate(std::time::SystemTime::now()).unwrap();
     // Diego's PKCS #1, SEC 1 of both curves, and PKCS #8.
     for (nth, kind) in [KeyKind::Rsa2048, KeyKind::P256, KeyKind::P384, KeyKind::Ed25519].into_iter().enumerate() {
         scene.credentials.spec.key = kind;

@@ -71,7 +71,7 @@ impl Instance {
     }
 
     /// The same with `credhub` to ask.
-    pub(crate) fn asking(&self, credhub: &CredHub) -> Setup {
+    pub(crate) fn with_credhub(&self, credhub: &CredHub) -> Setup {
         let ca = credhub.ca();
         self.resolving("credhub", &["--credhub-url", &credhub.url(), "--credhub-ca", ca.to_str().unwrap()])
     }

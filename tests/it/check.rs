@@ -197,7 +197,7 @@ fn every_problem_is_told_in_one_run_and_the_status_is_1() {
 }
 
 #[test]
-fn mistakes_of_the_configuration_are_findings() {
+fn errors_of_the_configuration_are_findings() {
     let credentials = Credentials::new();
     let checked = check(&credentials, &["--idle-timeout", "10", "--threads", "0"]);
     assert_eq!((checked.err.as_str(), checked.status), ("", Some(1)));

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, SupportedProtocolVersion};
 use tempfile::TempDir;
-use vestibule::issuer::{Authority, Credential, InstanceSpec, KeyKind};
+use vestibule::issuer::{CertificateAuthority, Credential, InstanceSpec, KeyKind};
 
 use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector_with};
@@ -140,7 +140,7 @@ fn each_kind_of_refusal_has_its_own_alert_and_reason() {
     let app = App::start();
     let sidecar = backend.before(app.addr()).arg("--allow").arg("any").ready();
     let now = SystemTime::now();
-    let stranger = Authority::generate(now).unwrap();
+    let stranger = CertificateAuthority::generate(now).unwrap();
     let (spec, _) = someone();
     let untrusted = stranger.issue(&spec, now).unwrap();
     let expired = crate::support::credentials::issue_at(

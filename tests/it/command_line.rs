@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
 use tempfile::TempDir;
-use vestibule::issuer::Authority;
+use vestibule::issuer::CertificateAuthority;
 
 use crate::health::{admin, get};
 use crate::support::credentials::{Credentials, roots_pem};
@@ -107,7 +107,7 @@ fn the_admin_address_of_a_listener_is_found_before_anything_is_opened() {
 fn wait_without_any_time_asks_once_and_health_says_what_fails_without_standing_in_the_way() {
     let credentials = Credentials::new();
     let ca = credentials.dir().join("client-ca.crt");
-    let good = Authority::generate(SystemTime::now()).unwrap().roots_pem();
+    let good = CertificateAuthority::generate(SystemTime::now()).unwrap().roots_pem();
     fs::write(&ca, &good).unwrap();
     let setup = Setup::proxy(&credentials, app::echo()).arg("--admin").arg("127.0.0.1:0");
     let sidecar = setup.arg("--allow").arg("any").arg("--client-ca").arg(ca.to_str().unwrap()).ready();

@@ -16,7 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use crate::support::client::{Client, Connector, Ending, connector_with, read_to_end};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::Setup;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{TEST_TIMEOUT, eventually};
 
 /// Conversations that are held: more by `VESTIBULE_TEST_CONVERSATIONS`.
 const CONVERSATIONS: u64 = 400;
@@ -101,7 +101,7 @@ fn start_app(uploads: Uploads) -> SocketAddr {
 }
 
 fn play_app(mut stream: TcpStream, uploads: &Uploads) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut seed = [0; 8];
     if stream.read_exact(&mut seed).is_err() {
         return;
@@ -187,7 +187,7 @@ fn flush(client: &mut Client, reader: &mut TcpStream, received: &mut Vec<u8>) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 client.tcp.set_read_timeout(Some(std::time::Duration::from_millis(5))).unwrap();
                 let read = client.tls.read_tls(reader);
-                client.tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+                client.tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                 if read.is_ok() {
                     let state = client.tls.process_new_packets().unwrap();
                     let start = received.len();

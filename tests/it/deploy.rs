@@ -144,7 +144,7 @@ fn every_command_line_is_one_and_means_something() {
                     );
                 }
                 "health" => {
-                    // Nobody answers at that address: 1, where a mistake would be 2.
+                    // Nobody answers at that address: 1, where an error would be 2.
                     let status = Command::new(VESTIBULE).args(&line).args(["--admin", "127.0.0.1:1"]).status().unwrap();
                     assert_eq!(status.code(), Some(1), "{place}");
                 }
@@ -156,7 +156,7 @@ fn every_command_line_is_one_and_means_something() {
 }
 
 #[test]
-fn a_mistake_in_one_of_these_command_lines_would_be_found() {
+fn an_error_in_one_of_these_command_lines_would_be_found() {
     let credentials = Credentials::new();
     let pair = pair(&credentials);
     let line = ["proxy", "--cert", "/tls/tls.crt", "--key", "/tls/tls.key", "--allow-apps", "x"].map(str::to_owned);

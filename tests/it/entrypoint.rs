@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::client::{Connector, Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, app, eventually, within};
+use crate::support::{TEST_TIMEOUT, app, eventually, within};
 
 /// Listens after the seconds in argument 1, answers `n` connections (argument 2) with a line, and then ends as argument 3
 /// says: a code, or a signal with a minus.
@@ -121,7 +121,7 @@ fn a_client_that_waits_in_vain_is_reset_and_a_drain_lets_it_go_at_once() {
     sidecar.signal("TERM");
     assert_eq!(waiting.join().unwrap(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(sidecar.exited().code(), Some(128 + 15));
-    assert!(began.elapsed() < PATIENCE, "{:?}: it goes on waiting", began.elapsed());
+    assert!(began.elapsed() < TEST_TIMEOUT, "{:?}: it goes on waiting", began.elapsed());
 }
 
 /// Connections to `addr` in the kernel's table.
@@ -163,7 +163,7 @@ fn what_the_app_leaves_in_its_group_is_told_to_stop_and_then_killed() {
     let mut sidecar = run(&credentials, &["--drain-timeout", "60s"], &["sh", "-c", script]).start();
     let pids = [said(&sidecar, "pid "), said(&sidecar, "stubborn ")];
     assert_eq!(sidecar.exited().code(), Some(6));
-    assert!(began.elapsed() < PATIENCE, "{:?}: it waits for the drain timeout", began.elapsed());
+    assert!(began.elapsed() < TEST_TIMEOUT, "{:?}: it waits for the drain timeout", began.elapsed());
     said(&sidecar, "polite");
     for pid in pids {
         eventually("its end", || (!lives(&pid)).then_some(()));

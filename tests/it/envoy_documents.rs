@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use vestibule::config::envoy::{Bootstrap, EnvoyListener, sds};
-use vestibule::config::{SecretFile, Tls12Suite, TlsVersion, ValidationContextConfig};
+use vestibule::config::{SdsSecretRef, Tls12Suite, TlsVersion, ValidationContextConfig};
 use vestibule::diagnostics::Diagnostics;
 
 use crate::support::diego::{Container, sds_pair};
@@ -30,17 +30,17 @@ fn fixture(name: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn lines(mistakes: &Diagnostics) -> Vec<String> {
-    mistakes.iter().map(ToString::to_string).collect()
+fn lines(diagnostics: &Diagnostics) -> Vec<String> {
+    diagnostics.iter().map(ToString::to_string).collect()
 }
 
 fn parse(text: &str) -> Result<Bootstrap, Vec<String>> {
-    Bootstrap::parse(Path::new("envoy.yaml"), text).map_err(|mistakes| lines(&mistakes))
+    Bootstrap::parse(Path::new("envoy.yaml"), text).map_err(|diagnostics| lines(&diagnostics))
 }
 
-fn secret(name: &str) -> SecretFile {
+fn secret(name: &str) -> SdsSecretRef {
     let path = PathBuf::from(format!("/etc/cf-assets/envoy_config/sds-{name}.yaml"));
-    SecretFile { name: name.to_owned(), path }
+    SdsSecretRef { name: name.to_owned(), path }
 }
 
 /// What `container`'s file means.
@@ -161,7 +161,7 @@ fn the_same_document_as_json_means_the_same() {
         tls12_suites: None,
         min_version: TlsVersion::Tls12,
         max_version: TlsVersion::Tls13,
-        pair: SecretFile { name: "s".to_owned(), path: "/s.yaml".into() },
+        pair: SdsSecretRef { name: "s".to_owned(), path: "/s.yaml".into() },
         clients: None,
     };
     assert_eq!(bootstrap, Bootstrap { admin: None, node: None, listeners: vec![expected], notes: Vec::new() });

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use crate::support::client::{Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
-use crate::support::{PATIENCE, app, eventually};
+use crate::support::{TEST_TIMEOUT, app, eventually};
 
 /// A proxy whose admin listening on a free port.
 pub(crate) fn proxy(credentials: &Credentials, app: impl std::fmt::Display) -> Setup {
@@ -22,7 +22,7 @@ pub(crate) fn admin(sidecar: &Sidecar) -> SocketAddr {
 /// Head and body of the answer to `request`, a whole head.
 pub(crate) fn ask(admin: SocketAddr, request: &str) -> (String, String) {
     let mut tcp = TcpStream::connect(admin).unwrap();
-    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     tcp.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     tcp.read_to_string(&mut text).unwrap();
@@ -171,14 +171,14 @@ fn those_who_connect_and_do_not_ask_keep_nobody_waiting() {
         let crowd: Vec<_> = (0..64).map(|_| part(text)).collect();
         assert_eq!(get(admin, "/livez").0, 200, "{kind}");
         // The crowd's newest still has its place when the probe has been answered; the oldest has not.
-        crowd[0].set_read_timeout(Some(PATIENCE)).unwrap();
+        crowd[0].set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         assert!(is_closed(&crowd[0]), "{kind}");
     }
     // Whoever has a place and asks in time is answered, beside a crowd of others.
     let mut slow = part("GET /livez HTTP/1.1\r\n");
     let _crowd: Vec<_> = (0..8).map(|_| part("")).collect();
     slow.write_all(b"Host: localhost\r\n\r\n").unwrap();
-    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    slow.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).unwrap();
     assert_eq!(status(&answer), 200);

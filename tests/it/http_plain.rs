@@ -13,9 +13,9 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use tempfile::TempDir;
-use vestibule::issuer::{Authority, Credential, InstanceSpec};
+use vestibule::issuer::{CertificateAuthority, Credential, InstanceSpec};
 
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 use crate::support::credentials::{Credentials, issue, roots_pem};
 use crate::support::http_app::HttpApp;
 use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
@@ -42,7 +42,7 @@ fn raw(credential: &Credential) -> String {
 
 fn connect(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     stream
 }
 
@@ -91,7 +91,7 @@ fn whom_the_platforms_proxy_forwards_is_judged_and_what_it_writes_passes() {
     assert!(status == 403 && answer.contains("denied"), "{answer}");
     let (status, answer) = ask(addr, "");
     assert!(status == 401 && answer.contains("certificate_required"), "{answer}");
-    let foreign = Authority::generate(SystemTime::now()).unwrap().issue(&a, SystemTime::now()).unwrap();
+    let foreign = CertificateAuthority::generate(SystemTime::now()).unwrap().issue(&a, SystemTime::now()).unwrap();
     let (status, answer) = ask(addr, &forwarded(&foreign));
     assert!(status == 403 && answer.contains("caller_untrusted"), "{answer}");
     let twice = format!("{}{}", forwarded(&admitted), forwarded(&other));

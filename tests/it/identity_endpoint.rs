@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, app};
+use crate::support::{TEST_TIMEOUT, app};
 
 /// What every request has to have.
 const ASKED: &str = "X-Identity-Request: true";
@@ -66,7 +66,7 @@ impl Endpoint {
 
     pub(crate) fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         stream
     }
 
@@ -106,7 +106,7 @@ impl Answer {
     /// Over TCP.
     pub(crate) fn at(addr: SocketAddr, text: &str) -> Self {
         let mut stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let _ = stream.write_all(text.as_bytes());
         Self::read(stream)
     }

@@ -80,7 +80,7 @@ fn table(options: &[&Opt]) -> String {
         let (variable, key) = (code(option.variable()), code(option.key().map(str::to_owned)));
         let mut default = match option.default {
             Preset::Value(value) => format!("`{value}`"),
-            Preset::Found(words) => words.to_owned(),
+            Preset::Derived(words) => words.to_owned(),
             Preset::None => "none".to_owned(),
         };
         if let Some(platform) = option.platform {

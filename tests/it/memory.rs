@@ -8,7 +8,7 @@ use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector, read_to_end};
 use crate::support::credentials::{Credentials, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, app, eventually};
+use crate::support::{TEST_TIMEOUT, app, eventually};
 
 const KIB: usize = 1024;
 
@@ -135,7 +135,7 @@ fn thousands_of_names_in_a_client_hello_take_no_more_memory_than_their_bytes() {
     assert!((15 * KIB..16 * KIB).contains(&hello.len()), "{}", hello.len());
     let say_hello = || {
         let mut tcp = saying(&hello, &sidecar);
-        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         // It has been answered, and waits for a Finished that does not come.
         tcp.read_exact(&mut [0; 3]).unwrap();
         tcp
@@ -158,7 +158,7 @@ fn a_client_hello_in_the_smallest_records_and_segments_is_served_and_too_many_of
     for byte in in_records(&hello[5..], 1) {
         tcp.write_all(&[byte]).unwrap();
     }
-    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut answer = [0; 3];
     tcp.read_exact(&mut answer).unwrap();
     assert_eq!(answer, [22, 3, 3], "a ServerHello");

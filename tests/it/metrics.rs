@@ -12,7 +12,7 @@ use crate::support::client::{connector, connector_with};
 use crate::support::credentials::Credentials;
 use crate::support::machine::lacks;
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, app, eventually};
+use crate::support::{TEST_TIMEOUT, app, eventually};
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
@@ -35,7 +35,7 @@ impl Measured {
     /// Head and body of the answer to whoever accepts `accept`.
     fn ask(&self, accept: &str) -> (String, String) {
         let mut tcp = TcpStream::connect(self.admin).unwrap();
-        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         write!(tcp, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n").unwrap();
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).unwrap();
@@ -199,7 +199,7 @@ fn both_forms_are_for_those_who_ask_for_them_and_say_the_same() {
     }
     let promtool = reads("promtool", &["check", "metrics"]);
     if promtool("").is_some() {
-        assert_eq!(promtool(&classic).as_deref(), Some(""), "neither a mistake nor a piece of advice");
+        assert_eq!(promtool(&classic).as_deref(), Some(""), "neither an error nor a piece of advice");
     } else {
         lacks("promtool");
     }

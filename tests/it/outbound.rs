@@ -23,7 +23,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
-use vestibule::issuer::{Authority, Folder};
+use vestibule::issuer::{CertificateAuthority, Folder};
 
 use crate::clients::Backend;
 use crate::support::app;
@@ -152,7 +152,7 @@ fn whoever_answers_and_is_not_the_expected_app_gets_no_byte_and_the_app_sees_a_r
 fn a_certificate_of_another_ca_is_untrusted_whatever_it_says() {
     let caller = Caller::new();
     // Another CA that is called alike, and names the app that is expected.
-    let authority = Authority::generate(std::time::SystemTime::now()).unwrap();
+    let authority = CertificateAuthority::generate(std::time::SystemTime::now()).unwrap();
     let backend = Backend::new();
     let credential = authority.issue(&backend.credentials.spec, std::time::SystemTime::now()).unwrap();
     Folder::instance(backend.credentials.dir()).write(&credential).unwrap();

@@ -8,7 +8,7 @@ use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, app, eventually, within};
+use crate::support::{TEST_TIMEOUT, app, eventually, within};
 
 /// An app for `run --`: answers each connection with its first line, and does what the line says.
 const APP: &str = r#"
@@ -134,7 +134,7 @@ fn a_client_that_stays_does_not_hold_up_the_end_of_an_app_that_is_gone() {
     let began = Instant::now();
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(7));
-    assert!(began.elapsed() < PATIENCE, "{:?}: it waits for the drain timeout", began.elapsed());
+    assert!(began.elapsed() < TEST_TIMEOUT, "{:?}: it waits for the drain timeout", began.elapsed());
     drop(client);
 }
 
@@ -160,7 +160,7 @@ fn a_task_that_ends_is_not_held_up() {
         .credentials(&credentials)
         .start();
     assert_eq!(sidecar.exited().code(), Some(0));
-    assert!(began.elapsed() < PATIENCE, "{:?}: it waits for the drain timeout", began.elapsed());
+    assert!(began.elapsed() < TEST_TIMEOUT, "{:?}: it waits for the drain timeout", began.elapsed());
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn an_address_in_use_ends_it_with_69_and_every_such_address_is_named() {
 }
 
 #[test]
-fn mistakes_are_reported_all_at_once_and_nothing_is_opened() {
+fn errors_are_reported_all_at_once_and_nothing_is_opened() {
     let output = std::process::Command::new(crate::support::sidecar::VESTIBULE)
         .args(["proxy", "--handshake-timeout", "10"])
         .env_clear()

@@ -13,23 +13,23 @@ use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
 
 /// A client, the app's end of its connection, and the sidecar between them.
-struct Between {
+struct RelaySetup {
     client: Client,
     app: TcpStream,
     sidecar: Sidecar,
 }
 
-fn between() -> Between {
+fn relay_setup() -> RelaySetup {
     let credentials = Credentials::new();
     let app = App::start();
     let sidecar = Setup::proxy(&credentials, app.addr()).ready();
     let client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
-    Between { client, app: app.accept(), sidecar }
+    RelaySetup { client, app: app.accept(), sidecar }
 }
 
 #[test]
 fn bytes_arrive_both_ways_and_are_counted() {
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
 
     client.send(b"ping!").unwrap();
     let mut question = [0; 5];
@@ -47,7 +47,7 @@ fn bytes_arrive_both_ways_and_are_counted() {
 
 #[test]
 fn a_server_that_speaks_first_is_heard() {
-    let Between { mut client, mut app, sidecar: _running } = between();
+    let RelaySetup { mut client, mut app, sidecar: _running } = relay_setup();
     app.write_all(b"SSH-2.0-x\r\n").unwrap();
     assert_eq!(client.receive(11).unwrap(), b"SSH-2.0-x\r\n");
 }
@@ -55,7 +55,7 @@ fn a_server_that_speaks_first_is_heard() {
 #[test]
 fn a_client_that_half_closes_still_gets_its_answer() {
     for fin_too in [false, true] {
-        let Between { mut client, mut app, sidecar } = between();
+        let RelaySetup { mut client, mut app, sidecar } = relay_setup();
 
         client.send(b"question").unwrap();
         client.close_notify();
@@ -77,7 +77,7 @@ fn a_client_that_half_closes_still_gets_its_answer() {
 
 #[test]
 fn an_app_that_half_closes_still_gets_the_rest_of_the_upload() {
-    let Between { mut client, mut app, sidecar: _running } = between();
+    let RelaySetup { mut client, mut app, sidecar: _running } = relay_setup();
 
     app.write_all(b"enough").unwrap();
     app.shutdown(Shutdown::Write).unwrap();
@@ -92,7 +92,7 @@ fn an_app_that_half_closes_still_gets_the_rest_of_the_upload() {
 
 #[test]
 fn a_client_that_leaves_without_close_notify_reaches_the_app_as_a_reset() {
-    let Between { mut client, app, sidecar } = between();
+    let RelaySetup { mut client, app, sidecar } = relay_setup();
     client.send(b"half an upload").unwrap();
     client.fin();
     let (_, ending) = read_to_end(&app);
@@ -102,7 +102,7 @@ fn a_client_that_leaves_without_close_notify_reaches_the_app_as_a_reset() {
 
 #[test]
 fn a_clients_reset_reaches_the_app_as_a_reset() {
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
     client.send(b"half an upload").unwrap();
     app.read_exact(&mut [0; 14]).unwrap();
     client.reset();
@@ -113,7 +113,7 @@ fn a_clients_reset_reaches_the_app_as_a_reset() {
 
 #[test]
 fn a_client_that_breaks_tls_gets_an_alert_and_the_app_a_reset() {
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
     client.send(b"fine so far").unwrap();
     app.read_exact(&mut [0; 11]).unwrap();
     client.tcp.write_all(&[23, 3, 3, 0, 32]).unwrap();
@@ -129,7 +129,7 @@ fn a_client_that_breaks_tls_gets_an_alert_and_the_app_a_reset() {
 
 #[test]
 fn an_app_that_resets_ends_the_answer_without_close_notify_and_without_a_reset() {
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
 
     client.send(b"question").unwrap();
     app.read_exact(&mut [0; 8]).unwrap();
@@ -145,7 +145,7 @@ fn an_app_that_resets_ends_the_answer_without_close_notify_and_without_a_reset()
 
 #[test]
 fn an_app_that_dies_while_the_client_uploads_is_seen_as_cut_off_and_never_as_a_reset() {
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
 
     app.write_all(b"partial").unwrap();
     assert_eq!(client.receive(7).unwrap(), b"partial");
@@ -165,7 +165,7 @@ fn an_app_that_dies_while_the_client_uploads_is_seen_as_cut_off_and_never_as_a_r
 
 #[test]
 fn hundreds_of_small_writes_arrive_in_order_and_at_once() {
-    let Between { mut client, mut app, sidecar: _running } = between();
+    let RelaySetup { mut client, mut app, sidecar: _running } = relay_setup();
     for i in 0..400_u16 {
         client.send(&i.to_be_bytes()).unwrap();
         let mut got = [0; 2];
@@ -239,7 +239,7 @@ fn several_listeners_lead_to_several_apps() {
 #[test]
 fn a_slow_reader_is_not_idle_while_the_instance_goes() {
     const SIZE: usize = 12_000_000;
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
     let writer = std::thread::spawn(move || app.write_all(&vec![3; SIZE]).unwrap());
     // Its receive buffer is full of an answer that it will read in its own time.
     client.receive(1).unwrap();
@@ -253,7 +253,7 @@ fn a_slow_reader_is_not_idle_while_the_instance_goes() {
 
 #[test]
 fn a_client_that_resets_while_the_app_does_not_read_is_noticed() {
-    let Between { mut client, app, sidecar } = between();
+    let RelaySetup { mut client, app, sidecar } = relay_setup();
     client.tcp.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     while client.send(&[5; 64 * 1024]).is_ok() {}
     client.reset();
@@ -264,7 +264,7 @@ fn a_client_that_resets_while_the_app_does_not_read_is_noticed() {
 
 #[test]
 fn a_client_that_leaves_without_a_word_after_the_whole_answer_has_cut_nothing_off() {
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
     app.write_all(b"answer").unwrap();
     app.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.receive_all(), (b"answer".to_vec(), Ending::CloseNotify));

@@ -141,7 +141,7 @@ fn a_failure_whose_text_changes_all_the_time_is_one_failure_until_the_file_is_go
 }
 
 #[test]
-fn a_file_that_cannot_be_loaded_is_seen_everywhere_until_it_is_mended_and_the_instance_stays_ready() {
+fn a_file_that_cannot_be_loaded_is_seen_everywhere_until_it_is_repaired_and_the_instance_stays_ready() {
     for (kind, name, broken, source) in [
         ("policy", "policy.toml", "allow = ['cf:ap:x']", "policy"),
         ("client CA", "ca.crt", "-----BEGIN CERTIFICATE-----\nAAAA", "client_ca"),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use strum::VariantArray;
-use vestibule::issuer::{Authority, Credential, Folder, InstanceSpec, KeyKind};
+use vestibule::issuer::{CertificateAuthority, Credential, Folder, InstanceSpec, KeyKind};
 
 use crate::support::client::connector;
 use crate::support::credentials::{Credentials, leaf};
@@ -217,7 +217,7 @@ fn an_unreadable_file_keeps_the_last_good_pair() {
 
 #[test]
 fn every_kind_of_key_is_served() {
-    let authority = Authority::generate(std::time::SystemTime::now()).unwrap();
+    let authority = CertificateAuthority::generate(std::time::SystemTime::now()).unwrap();
     for &kind in KeyKind::VARIANTS {
         let dir = tempfile::tempdir().unwrap();
         let spec = InstanceSpec { key: kind, ..InstanceSpec::generate().unwrap() };

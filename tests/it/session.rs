@@ -15,7 +15,7 @@ use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector, read_to_end};
 use crate::support::credentials::Credentials;
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, app, eventually};
+use crate::support::{TEST_TIMEOUT, app, eventually};
 
 fn sidecar(args: &[&str]) -> (Sidecar, App, Credentials) {
     let credentials = Credentials::new();
@@ -28,7 +28,7 @@ fn sidecar(args: &[&str]) -> (Sidecar, App, Credentials) {
 fn with_its_last_flight_unsent(connector: &Connector, sidecar: &Sidecar) -> Client {
     let mut tcp = TcpStream::connect(sidecar.addr()).unwrap();
     tcp.set_nodelay(true).unwrap();
-    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let name = ServerName::try_from(connector.name.clone()).unwrap();
     let mut tls = ClientConnection::new(Arc::new(connector.config.clone()), name).unwrap();
     while tls.is_handshaking() {

@@ -15,13 +15,13 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A connection over which the client has sent `request` and got `beginning`, in an instance that retires since then.
-struct Going {
+struct DrainedConnection {
     client: Client,
     app_end: TcpStream,
     sidecar: Sidecar,
 }
 
-impl Going {
+impl DrainedConnection {
     fn after(request: &[u8], beginning: &[u8]) -> Self {
         Self::of(request, beginning, &[])
     }
@@ -76,44 +76,47 @@ impl Going {
 
 #[test]
 fn a_connection_between_two_answers_is_ended() {
-    Going::after(GET, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ends_gently();
+    DrainedConnection::after(GET, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ends_gently();
 }
 
 #[test]
 fn an_answer_that_pauses_arrives_whole_and_only_then_is_the_connection_ended() {
-    let mut going = Going::after(GET, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsl");
-    going.comes(b"o");
-    going.comes(b"wly");
-    going.ends_gently();
-    let mut going = Going::after(GET, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nsl\r\n");
-    going.comes(b"4\r\nowly\r\n");
-    going.comes(b"0\r\n\r\n");
-    going.ends_gently();
+    let mut drained = DrainedConnection::after(GET, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsl");
+    drained.comes(b"o");
+    drained.comes(b"wly");
+    drained.ends_gently();
+    let mut drained =
+        DrainedConnection::after(GET, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nsl\r\n");
+    drained.comes(b"4\r\nowly\r\n");
+    drained.comes(b"0\r\n\r\n");
+    drained.ends_gently();
 }
 
 #[test]
 fn an_answer_that_comes_before_the_answer_is_not_the_answer() {
-    let mut going = Going::after(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n");
-    going.comes(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    going.ends_gently();
+    let mut drained =
+        DrainedConnection::after(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n");
+    drained.comes(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    drained.ends_gently();
 }
 
 #[test]
 fn what_http_is_upgraded_to_stays_the_apps() {
-    Going::after(GET, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n").stays_the_apps();
+    DrainedConnection::after(GET, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n").stays_the_apps();
 }
 
 #[test]
 fn http2_stays_the_apps() {
-    Going::after(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", b"\0\0\0\x04\0\0\0\0\0").stays_the_apps();
+    DrainedConnection::after(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", b"\0\0\0\x04\0\0\0\0\0")
+        .stays_the_apps();
 }
 
 /// The app's answer to `request`, as it reaches the client.
-fn answered(going: &mut Going, request: &[u8], answer: &[u8], expected: &[u8]) {
-    going.client.send(request).unwrap();
-    going.app_end.read_exact(&mut vec![0; request.len()]).unwrap();
-    going.app_end.write_all(answer).unwrap();
-    assert_eq!(text(&going.client.receive(expected.len()).unwrap()), text(expected));
+fn answered(drained: &mut DrainedConnection, request: &[u8], answer: &[u8], expected: &[u8]) {
+    drained.client.send(request).unwrap();
+    drained.app_end.read_exact(&mut vec![0; request.len()]).unwrap();
+    drained.app_end.write_all(answer).unwrap();
+    assert_eq!(text(&drained.client.receive(expected.len()).unwrap()), text(expected));
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -125,31 +128,31 @@ const LAST_OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nconnection: clo
 
 #[test]
 fn a_client_that_never_pauses_is_told_to_let_go_at_its_next_answer_and_the_connection_ends_behind_it() {
-    let mut going = Going::silent();
-    answered(&mut going, GET, OK, LAST_OK);
-    going.ends_gently();
+    let mut drained = DrainedConnection::silent();
+    answered(&mut drained, GET, OK, LAST_OK);
+    drained.ends_gently();
     // An app that says keep-alive does not mean an instance that goes.
-    let mut going = Going::silent();
+    let mut drained = DrainedConnection::silent();
     let answer = b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
-    answered(&mut going, GET, answer, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
-    going.ends_gently();
-    let mut going = Going::silent();
-    answered(&mut going, b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\nabc", OK, LAST_OK);
-    going.ends_gently();
+    answered(&mut drained, GET, answer, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    drained.ends_gently();
+    let mut drained = DrainedConnection::silent();
+    answered(&mut drained, b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\nabc", OK, LAST_OK);
+    drained.ends_gently();
 }
 
 #[test]
 fn a_request_that_was_under_way_is_answered_as_it_is_and_the_next_one_gets_the_last_answer() {
     let next = (0..20).any(|_| {
-        let mut going = Going::of(GET, b"", &[]);
-        going.app_end.write_all(OK).unwrap();
-        assert_eq!(text(&going.client.receive(OK.len()).unwrap()), text(OK));
+        let mut drained = DrainedConnection::of(GET, b"", &[]);
+        drained.app_end.write_all(OK).unwrap();
+        assert_eq!(text(&drained.client.receive(OK.len()).unwrap()), text(OK));
         // The connection may be taken for an idle one before that: then once more.
-        let is_asked = going.client.send(GET).is_ok() && going.app_end.read_exact(&mut [0; GET.len()]).is_ok();
+        let is_asked = drained.client.send(GET).is_ok() && drained.app_end.read_exact(&mut [0; GET.len()]).is_ok();
         if is_asked {
-            going.app_end.write_all(OK).unwrap();
-            assert_eq!(text(&going.client.receive(LAST_OK.len()).unwrap()), text(LAST_OK));
-            going.ends_gently();
+            drained.app_end.write_all(OK).unwrap();
+            assert_eq!(text(&drained.client.receive(LAST_OK.len()).unwrap()), text(LAST_OK));
+            drained.ends_gently();
         }
         is_asked
     });
@@ -158,65 +161,65 @@ fn a_request_that_was_under_way_is_answered_as_it_is_and_the_next_one_gets_the_l
 
 #[test]
 fn an_answer_whose_end_cannot_be_told_is_told_of_too_and_the_client_ends_it() {
-    let mut going = Going::silent();
+    let mut drained = DrainedConnection::silent();
     let trailers = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n";
     let expected = [&trailers[..43], b"\r\nconnection: close", &trailers[43..]].concat();
-    answered(&mut going, GET, trailers, &expected);
-    going.client.close_notify();
-    assert_eq!(going.app_end.read(&mut [0; 1]).unwrap(), 0);
-    drop(going.app_end);
-    drop(going.client);
-    going.sidecar.access_log_entry("completed");
+    answered(&mut drained, GET, trailers, &expected);
+    drained.client.close_notify();
+    assert_eq!(drained.app_end.read(&mut [0; 1]).unwrap(), 0);
+    drop(drained.app_end);
+    drop(drained.client);
+    drained.sidecar.access_log_entry("completed");
 }
 
 #[test]
 fn an_answer_in_pieces_is_changed_once_its_head_is_whole() {
-    let mut going = Going::silent();
-    going.client.send(b"GET / HTTP/1.1\r\nHo").unwrap();
-    going.app_end.read_exact(&mut [0; 18]).unwrap();
+    let mut drained = DrainedConnection::silent();
+    drained.client.send(b"GET / HTTP/1.1\r\nHo").unwrap();
+    drained.app_end.read_exact(&mut [0; 18]).unwrap();
     answered(
-        &mut going,
+        &mut drained,
         b"st: app\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.",
         b"HTTP/1.1 103 Early Hints\r\n\r\n",
     );
-    going.app_end.write_all(b"1 200 OK\r\nContent-Length: 2\r\n\r\no").unwrap();
+    drained.app_end.write_all(b"1 200 OK\r\nContent-Length: 2\r\n\r\no").unwrap();
     let head = &LAST_OK[..LAST_OK.len() - 1];
-    assert_eq!(text(&going.client.receive(head.len()).unwrap()), text(head));
-    going.comes(b"k");
-    going.ends_gently();
+    assert_eq!(text(&drained.client.receive(head.len()).unwrap()), text(head));
+    drained.comes(b"k");
+    drained.ends_gently();
 }
 
 #[test]
 fn what_is_not_certainly_an_answer_to_one_whole_request_reaches_the_client_as_it_is() {
     // Two requests at once, an answer before the end of the request, a protocol that is not HTTP, an answer that says more of the connection.
-    let mut going = Going::silent();
-    answered(&mut going, &[GET, GET].concat(), &[OK, OK].concat(), &[OK, OK].concat());
-    going.ends_gently();
-    let mut going = Going::silent();
-    answered(&mut going, b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\na", OK, OK);
-    drop(going);
-    let mut going = Going::silent();
-    answered(&mut going, b"HELO\r\n", b"250 ok\r\n", b"250 ok\r\n");
-    drop(going);
-    let mut going = Going::silent();
+    let mut drained = DrainedConnection::silent();
+    answered(&mut drained, &[GET, GET].concat(), &[OK, OK].concat(), &[OK, OK].concat());
+    drained.ends_gently();
+    let mut drained = DrainedConnection::silent();
+    answered(&mut drained, b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\na", OK, OK);
+    drop(drained);
+    let mut drained = DrainedConnection::silent();
+    answered(&mut drained, b"HELO\r\n", b"250 ok\r\n", b"250 ok\r\n");
+    drop(drained);
+    let mut drained = DrainedConnection::silent();
     let answer = b"HTTP/1.1 200 OK\r\nConnection: keep-alive, x\r\nContent-Length: 2\r\n\r\nok";
-    answered(&mut going, GET, answer, answer);
-    going.ends_gently();
+    answered(&mut drained, GET, answer, answer);
+    drained.ends_gently();
 }
 
 #[test]
 fn a_head_that_the_app_does_not_finish_arrives_as_far_as_it_came() {
-    let mut going = Going::silent();
-    answered(&mut going, GET, b"HTTP/1.1 200 OK\r\nA: ", b"");
-    drop(going.app_end);
-    let (rest, ending) = going.client.receive_all();
+    let mut drained = DrainedConnection::silent();
+    answered(&mut drained, GET, b"HTTP/1.1 200 OK\r\nA: ", b"");
+    drop(drained.app_end);
+    let (rest, ending) = drained.client.receive_all();
     assert_eq!((text(&rest).as_str(), ending), ("HTTP/1.1 200 OK\r\nA: ", Ending::CloseNotify));
 }
 
 #[test]
 fn with_drain_http_off_every_answer_is_the_apps() {
-    let mut going = Going::of(b"", b"", &["--drain-http", "off"]);
-    answered(&mut going, GET, OK, OK);
-    going.ends_gently();
+    let mut drained = DrainedConnection::of(b"", b"", &["--drain-http", "off"]);
+    answered(&mut drained, GET, OK, OK);
+    drained.ends_gently();
 }

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use vestibule::issuer::{Authority, Credential, InstanceSpec, KeyKind};
+use vestibule::issuer::{CertificateAuthority, Credential, InstanceSpec, KeyKind};
 
 use crate::support::credentials::{Credentials, issue_rsa};
 use crate::support::sidecar::VESTIBULE;
@@ -64,7 +64,7 @@ fn a_token_is_one_line_and_says_who_the_certificate_says() {
 }
 
 #[test]
-fn mistakes_are_all_told_at_once_and_nothing_is_printed() {
+fn errors_are_all_told_at_once_and_nothing_is_printed() {
     let credentials = instance(|_| {});
     let (status, text) =
         refused(&credentials, &["jwt", "--ttl", "2h", "--form", "comcast", "--alg", "HS256", "--claim", "exp=1"]);
@@ -130,7 +130,7 @@ fn a_login_is_refused_here_with_the_reason_where_vault_would_refuse_it() {
     assert!(status == 1 && text.contains("CA that issued ours is not in the file"), "{text}");
     let now = std::time::SystemTime::now();
     let spec = InstanceSpec { key: KeyKind::Rsa2048, ..InstanceSpec::generate().unwrap() };
-    let stranger = Authority::generate(now).unwrap().issue(&spec, now).unwrap();
+    let stranger = CertificateAuthority::generate(now).unwrap().issue(&spec, now).unwrap();
     let leaf = issue_rsa(&spec);
     let of = |pem: &str, at: usize| pem.split_inclusive("-----END CERTIFICATE-----\n").nth(at).unwrap().to_owned();
     let mixed = Credential { cert_pem: of(&leaf.cert_pem, 0) + &of(&stranger.cert_pem, 1), ..leaf };

@@ -116,7 +116,7 @@ fn in_text_each_thing_has_its_line() {
 }
 
 #[test]
-fn mistakes_are_all_told_at_once_and_nothing_is_read() {
+fn errors_are_all_told_at_once_and_nothing_is_read() {
     let receiver = Receiver::new();
     let token = receiver.token(&["--audience", "me"]);
     let words =
@@ -136,7 +136,7 @@ fn mistakes_are_all_told_at_once_and_nothing_is_read() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_66_and_roles_with_mistakes_are_78_with_their_lines() {
+fn a_file_that_cannot_be_read_is_66_and_roles_with_errors_are_78_with_their_lines() {
     let receiver = Receiver::new();
     let token = receiver.token(&["--audience", "me"]);
     let broken = receiver.file("broken", "not what it should be\n");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Envoy;
 use crate::config::envoy::EnvoyListener;
-use crate::config::{SecretFile, TlsVersion, ValidationContextConfig};
+use crate::config::{SdsSecretRef, TlsVersion, ValidationContextConfig};
 use crate::credentials::{ServedCertificate, SnapshotReceiver};
 use crate::pem;
 use crate::policy::Rule;
@@ -107,7 +107,7 @@ fn listener(listener: &EnvoyListener, addr: SocketAddr) -> Value {
     })
 }
 
-fn secret_config(SecretFile { name, path }: &SecretFile) -> Value {
+fn secret_config(SdsSecretRef { name, path }: &SdsSecretRef) -> Value {
     json!({ "name": name, "sds_config": { "path_config_source": { "path": path.display().to_string() } } })
 }
 

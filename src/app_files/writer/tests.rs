@@ -8,20 +8,20 @@ use tempfile::TempDir;
 use crate::config::{CredentialFile, CredentialForm, PairFiles, PairSource, TokenFile};
 use crate::credentials::Pair;
 use crate::crypto::provider;
-use crate::issuer::{Authority, Credential, InstanceSpec, KeyKind};
+use crate::issuer::{CertificateAuthority, Credential, InstanceSpec, KeyKind};
 use crate::telemetry::AppFileForm;
 
 /// For a fact to come true.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A folder with a key file in it, and the pairs that are served.
 struct WriterFixture {
     folder: TempDir,
-    authority: Authority,
+    authority: CertificateAuthority,
     spec: InstanceSpec,
     served: watch::Sender<Vec<ServedCertificate>>,
     counters: Arc<AppFileCounters>,
-    in_place: watch::Receiver<Option<InstalledGeneration>>,
+    in_place: watch::Receiver<Option<WrittenGeneration>>,
 }
 
 impl WriterFixture {
@@ -34,7 +34,7 @@ impl WriterFixture {
         let writer = AppFileWriter::new(&config, served.subscribe(), Arc::clone(&counters));
         let in_place = writer.in_place();
         tokio::spawn(writer.run());
-        let authority = Authority::generate(SystemTime::now()).unwrap();
+        let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
         let spec = InstanceSpec { key: KeyKind::P256, ..InstanceSpec::generate().unwrap() };
         Self { folder, authority, spec, served, counters, in_place }
     }
@@ -57,16 +57,16 @@ impl WriterFixture {
     }
 
     /// Waits until all files of this generation are in place.
-    async fn in_place(&mut self, generation: u64) -> InstalledGeneration {
+    async fn in_place(&mut self, generation: u64) -> WrittenGeneration {
         let is_there =
-            |in_place: &Option<InstalledGeneration>| in_place.is_some_and(|in_place| in_place.generation == generation);
-        let waited = tokio::time::timeout(PATIENCE, self.in_place.wait_for(is_there)).await;
+            |in_place: &Option<WrittenGeneration>| in_place.is_some_and(|in_place| in_place.generation == generation);
+        let waited = tokio::time::timeout(TIMEOUT, self.in_place.wait_for(is_there)).await;
         waited.expect("in time").unwrap().unwrap()
     }
 }
 
 async fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = fact() {
             return found;
@@ -153,7 +153,7 @@ async fn at_retirement_nothing_is_written_and_what_there_is_stays() {
     scene.in_place(1).await;
     let retirement = InstanceSpec { instance: None, ..scene.spec.clone() };
     scene.serve(&scene.authority.issue(&retirement, SystemTime::now()).unwrap(), 2);
-    let gone = tokio::time::timeout(PATIENCE, scene.in_place.wait_for(Option::is_none)).await;
+    let gone = tokio::time::timeout(TIMEOUT, scene.in_place.wait_for(Option::is_none)).await;
     gone.expect("in time").unwrap();
     let pem = fs::read(scene.path("pem")).unwrap();
     let counted = scene.counters.files(AppFileForm::Token);

@@ -11,7 +11,7 @@ use crate::pem::Pem;
 
 use super::finding::{Findings, Subject};
 use crate::commands::text;
-use crate::config::{ClientAuthConfig, ClientAuthFiles, Config};
+use crate::config::{ClientAuthConfig, ClientAuthSettings, Config};
 use crate::credentials::{ClientPolicyFiles, FileKind, TrustError, read_half};
 use crate::identity::Identity;
 use crate::policy::{Policy, PolicyMode, Rule};
@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Judges each listener that asks for certificates; those that ask for the same are judged once.
 pub(super) fn check(config: &Config, now: SystemTime, found: &mut Findings) {
-    let mut judged: Vec<&ClientAuthFiles> = Vec::new();
+    let mut judged: Vec<&ClientAuthSettings> = Vec::new();
     let own = config.pair_files().and_then(|files| own_identity(&files.cert));
     for listener in &config.listeners {
         let ClientAuthConfig::Files(certified) = &listener.clients else { continue };
@@ -70,7 +70,7 @@ pub(super) fn ending(ca: &Ca, now: SystemTime) -> Option<(String, &'static str)>
 struct ClientChecks<'a> {
     /// Which listener, where there are several.
     place: String,
-    certified: &'a ClientAuthFiles,
+    certified: &'a ClientAuthSettings,
     /// There is no handshake: who calls is forwarded.
     is_plaintext: bool,
     now: SystemTime,
@@ -94,10 +94,10 @@ impl ClientChecks<'_> {
     fn unread(&mut self, error: &TrustError) {
         let help = "correct it: until it can be read, nobody comes in";
         match error {
-            TrustError::Policy(mistakes) => {
-                for mistake in mistakes.iter() {
-                    let what = format!("{}: {}", mistake.source, mistake.problem.what);
-                    self.problem(Subject::Rules, &what, &mistake.problem.help);
+            TrustError::Policy(diagnostics) => {
+                for diagnostic in diagnostics.iter() {
+                    let what = format!("{}: {}", diagnostic.source, diagnostic.problem.what);
+                    self.problem(Subject::Rules, &what, &diagnostic.problem.help);
                 }
             }
             other => {

@@ -55,7 +55,7 @@ pub(super) fn check(files: &PairReading<'_>, now: SystemTime, found: &mut Findin
             for (unread, option, variable) in [(cert, "--cert", "CF_INSTANCE_CERT"), (key, "--key", "CF_INSTANCE_KEY")]
             {
                 if let Err(error) = unread {
-                    found.problem(Subject::Certificate, error.to_string(), mend_unread(error, option, variable));
+                    found.problem(Subject::Certificate, error.to_string(), help_for_unread(error, option, variable));
                 }
             }
             // What can be read is looked at all the same.
@@ -66,7 +66,7 @@ pub(super) fn check(files: &PairReading<'_>, now: SystemTime, found: &mut Findin
     }
 }
 
-fn mend_unread(error: &LoadError, option: &str, variable: &str) -> String {
+fn help_for_unread(error: &LoadError, option: &str, variable: &str) -> String {
     match error {
         LoadError::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             "run as a user who may, or have the writer allow it".to_owned()

@@ -41,7 +41,7 @@ pub(super) fn run(config: Result<Config, Diagnostics>, options: &CheckOptions) -
     let mut found = Findings::default();
     match config {
         // What depends on the configuration cannot be looked at without one.
-        Err(mistakes) => check_mistakes(&mistakes, &mut found),
+        Err(diagnostics) => check_diagnostics(&diagnostics, &mut found),
         Ok(config) => look_at(&config, options.connects, &mut found)?,
     }
     if let Some(route) = &options.route {
@@ -54,10 +54,10 @@ pub(super) fn run(config: Result<Config, Diagnostics>, options: &CheckOptions) -
     Ok((report, found.exit()))
 }
 
-fn check_mistakes(mistakes: &Diagnostics, found: &mut Findings) {
-    for mistake in mistakes.iter() {
-        let what = format!("{}: {}", mistake.source, mistake.problem.what);
-        found.problem(Subject::Configuration, what, &mistake.problem.help);
+fn check_diagnostics(diagnostics: &Diagnostics, found: &mut Findings) {
+    for diagnostic in diagnostics.iter() {
+        let what = format!("{}: {}", diagnostic.source, diagnostic.problem.what);
+        found.problem(Subject::Configuration, what, &diagnostic.problem.help);
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
     use crate::diagnostics::{Problem, Source};
 
     #[test]
-    fn each_mistake_of_the_configuration_is_a_problem_with_its_mend() {
+    fn each_diagnostic_of_the_configuration_is_a_problem_with_its_help() {
         let flag =
             Problem::new("\"10\" has no unit", "write 10s or 10ms").at(Source::Flag("--idle-timeout".to_owned()));
         let key = Problem::new("is not known", "write listen").at(Source::File {

@@ -26,10 +26,10 @@ pub(super) fn check(
     let Some(wanted) = &config.secrets else { return Ok(()) };
     let plan = match Plan::read(wanted, environment) {
         Ok(plan) => plan,
-        Err(mistakes) => {
-            for mistake in mistakes.iter() {
-                let what = format!("{}: {}", mistake.source, mistake.problem.what);
-                found.problem(Subject::Secrets, what, &mistake.problem.help);
+        Err(diagnostics) => {
+            for diagnostic in diagnostics.iter() {
+                let what = format!("{}: {}", diagnostic.source, diagnostic.problem.what);
+                found.problem(Subject::Secrets, what, &diagnostic.problem.help);
             }
             return Ok(());
         }

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{KEY, reporter, resolved};
 use crate::config::Log;
 use crate::exit::{Exit, Fault};
-use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError};
+use crate::issuer::{CertificateAuthority, Folder, InstanceSpec, IssuerError};
 use crate::sidecar::Sidecar;
 
 /// How often each of them calls.
@@ -52,7 +52,7 @@ impl FrontEnd {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(super) fn write_pair(&self, dir: &Path, authority: &Authority) -> Result<(), IssuerError> {
+    pub(super) fn write_pair(&self, dir: &Path, authority: &CertificateAuthority) -> Result<(), IssuerError> {
         self.folder(dir).write(&authority.issue(&self.spec, SystemTime::now())?)
     }
 

@@ -37,7 +37,7 @@ use crate::config::resolve::resolve;
 use crate::config::sources::{Environment, Sources};
 use crate::config::{AccessLogFilter, Config, Listen, Log};
 use crate::exit::{Exit, Fault};
-use crate::issuer::{Authority, Folder, InstanceSpec, IssuerError, KeyKind};
+use crate::issuer::{CertificateAuthority, Folder, InstanceSpec, IssuerError, KeyKind};
 use crate::lifecycle::ControlRequest;
 use crate::sidecar;
 use crate::sidecar::Sidecar;
@@ -72,7 +72,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
     let front_ends = front_ends.map_err(issuing)?;
     let callers = front_ends.iter().map(|front_end| (front_end.spec.app.to_string(), front_end.name)).collect();
     telemetry::start_logging_beside(&log, reporter::connection_layer(callers));
-    let authority = Authority::generate(SystemTime::now()).map_err(issuing)?;
+    let authority = CertificateAuthority::generate(SystemTime::now()).map_err(issuing)?;
     let spec =
         InstanceSpec { key: KEY, validity: validity(args.rotate_every), ..InstanceSpec::generate().map_err(issuing)? };
     let runtime = sidecar::runtime(1)?;
@@ -85,7 +85,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
 struct Demo<'a> {
     args: &'a DemoArgs,
     log: Log,
-    authority: Authority,
+    authority: CertificateAuthority,
     spec: InstanceSpec,
     /// Those who call, with `--green-blue` and `--http`. Only the first is allowed in, or may ask for something.
     front_ends: Vec<FrontEnd>,

@@ -12,7 +12,7 @@ use crate::commands::text;
 use crate::credentials::{Pair, ServedCertificate};
 use crate::exit::{Exit, Fault};
 use crate::identity::Role;
-use crate::issuer::{Authority, InstanceSpec};
+use crate::issuer::{CertificateAuthority, InstanceSpec};
 use crate::token::{
     CallerCertificate, IssuedToken, RequiredIdentity, TokenQuestion, TokenRequest, VerifiedForm, Verifier, issue,
 };
@@ -43,7 +43,7 @@ impl TokenDemo {
     ///
     /// # Errors
     /// The cryptographic library failed.
-    pub(super) fn new(authority: &Authority, roots: &Path) -> Result<Self, Fault> {
+    pub(super) fn new(authority: &CertificateAuthority, roots: &Path) -> Result<Self, Fault> {
         let cas = Text { path: roots.to_owned(), bytes: authority.roots_pem().into_bytes(), named: true };
         let (anchors, _) = TrustAnchors::parse(&[cas], &[], Role::Client)
             .map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;

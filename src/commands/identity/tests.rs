@@ -74,7 +74,7 @@ fn a_certificate_out_of_its_time_says_so() {
 }
 
 #[test]
-fn a_file_that_is_no_certificate_is_named_with_the_mend() {
+fn a_file_that_is_no_certificate_is_named_with_the_help() {
     let refused = |contents: &[u8]| report(contents, false, issued()).unwrap_err();
     assert!(refused(b"").contains("no certificate in it; give a PEM file"));
     assert!(

@@ -116,7 +116,7 @@ fn a_retirement_keeps_the_app_and_drops_the_name() {
 }
 
 #[test]
-fn a_torn_file_is_mended_by_the_next_call() {
+fn a_torn_file_is_repaired_by_the_next_call() {
     let dir = tempfile::tempdir().unwrap();
     let text = run_text(&IssuerArgs { inject: Some(Flaw::Torn), ..options(dir.path()) });
     assert!(text.contains("faulty on purpose: torn"), "{text}");
@@ -127,7 +127,7 @@ fn a_torn_file_is_mended_by_the_next_call() {
 }
 
 #[test]
-fn all_mistakes_are_reported_at_once_and_nothing_is_written() {
+fn all_diagnostics_are_reported_at_once_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new");
     let wrong = IssuerArgs {

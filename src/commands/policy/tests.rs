@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::resolve::resolve;
 use crate::config::sources::Sources;
-use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
+use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
 
 /// An instance and its CA, as files, and a listener that reads requests.
 struct PolicyFixture {
@@ -24,9 +24,9 @@ impl PolicyFixture {
     fn new(routes: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let authority = Authority::generate(SystemTime::now()).unwrap();
+        let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
         let spec = InstanceSpec::generate().unwrap();
-        let key = Key::generate(KeyKind::P256).unwrap();
+        let key = SubjectKey::generate(KeyKind::P256).unwrap();
         fs::write(at("ca.crt"), authority.roots_pem()).unwrap();
         fs::write(at("client.crt"), authority.issue_with_key(&spec, &key, SystemTime::now()).unwrap().cert_pem)
             .unwrap();

@@ -18,7 +18,7 @@ use crate::{app_files, sys, token};
 ///
 /// # Errors
 /// [`Exit::NoCredential`] without a pair, [`Exit::Usage`] for what does not fit the key, and [`Exit::Findings`] where the pair vouches for
-/// nobody now. To judge: [`Exit::NoCredential`] for a file that cannot be read, and [`Exit::Config`] for roles with mistakes.
+/// nobody now. To judge: [`Exit::NoCredential`] for a file that cannot be read, and [`Exit::Config`] for roles with errors.
 #[inline(never)]
 pub(super) fn run(command: &TokenCommand) -> Result<Exit, Fault> {
     match command {
@@ -41,7 +41,7 @@ fn jwt(JwtArgs { pair, request, output }: &JwtArgs) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::Usage, message).with_help("name another file"));
     }
     let token = token::issue(&load(pair)?, request, SystemTime::now()).map_err(|error| {
-        let exit = if error.is_mistake() { Exit::Usage } else { Exit::Findings };
+        let exit = if error.is_user_error() { Exit::Usage } else { Exit::Findings };
         Fault::new(exit, error.to_string())
     })?;
     note_commas("--audience", &request.audience);

@@ -9,7 +9,7 @@ use super::note_commas;
 use super::replay_file::ReplayFile;
 use crate::cli::{TokenInput, VerifyArgs};
 use crate::commands::policy::{peer_chain, to_json};
-use crate::config::ClientAuthFiles;
+use crate::config::ClientAuthSettings;
 use crate::credentials::ClientPolicyFiles;
 use crate::diagnostics::{LONGEST_FIELD, SafeText};
 use crate::exit::{Exit, Fault};
@@ -86,7 +86,7 @@ fn input_hint(input: &TokenInput, token: &str) -> Option<&'static str> {
 }
 
 fn anchors(args: &VerifyArgs) -> Result<TrustAnchors, Fault> {
-    let files = ClientAuthFiles::of_signers(args.ca.clone(), args.crl.clone());
+    let files = ClientAuthSettings::of_signers(args.ca.clone(), args.crl.clone());
     let read = ClientPolicyFiles::read(&files, None).and_then(|texts| texts.client_policy(&files));
     let policy =
         read.map_err(|error| Fault::new(Exit::NoCredential, error.said_of(AnchorLabels::TOKEN_COMMAND).with_help()))?;

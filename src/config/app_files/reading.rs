@@ -18,7 +18,7 @@ impl OptionReader {
         let credentials = self.all("credential-file", credential_file);
         let mode = self.placed("file-mode", values::file_mode);
         let hook = self.all("on-rotation", rotation_hook);
-        let token_ttl = self.one("identity-ttl", values::token_ttl);
+        let token_ttl = self.required("identity-ttl", values::token_ttl);
         let (tokens, credentials, (mode_place, mode), hook) = (tokens?, credentials?, mode?, hook?.pop());
         if let Some((place, RotationHook::Signal(_))) = &hook
             && !starts_app

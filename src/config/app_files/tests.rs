@@ -5,7 +5,7 @@ fn files(typed: &ConfigInput) -> AppFiles {
     typed.config().app_files
 }
 
-fn mistake(typed: &ConfigInput) -> String {
+fn diagnostic(typed: &ConfigInput) -> String {
     typed.diagnostics().join("\n")
 }
 
@@ -52,16 +52,16 @@ fn a_hook_is_a_signal_that_can_be_sent_or_a_program() {
         ("HUP", "nothing that could be done"),
         ("", "nothing that could be done"),
     ] {
-        let said = mistake(&nothing().flag("on-rotation", text));
+        let said = diagnostic(&nothing().flag("on-rotation", text));
         assert!(said.starts_with("--on-rotation: ") && said.contains(says), "{text}: {said}");
     }
-    let said = mistake(&ConfigInput::proxy().flag("on-rotation", "signal:HUP"));
+    let said = diagnostic(&ConfigInput::proxy().flag("on-rotation", "signal:HUP"));
     assert!(said.contains("the app is not ours to signal here"), "{said}");
     assert!(files(&ConfigInput::proxy().flag("on-rotation", "exec:true")).on_rotation.is_some());
 }
 
 #[test]
-fn what_names_no_file_no_audience_or_no_form_is_a_mistake() {
+fn what_names_no_file_no_audience_or_no_form_is_an_error() {
     for (name, text, says) in [
         ("identity-file", "/run/token", "has no ="),
         ("identity-file", "=/run/token", "names no audience"),
@@ -74,30 +74,30 @@ fn what_names_no_file_no_audience_or_no_form_is_a_mistake() {
         ("credential-file", "PEM=/run/key", "write pkcs8, pem, chain or ca"),
         ("file-mode", "0777", "lets somebody run the file"),
     ] {
-        let said = mistake(&nothing().flag(name, text));
+        let said = diagnostic(&nothing().flag(name, text));
         assert!(said.starts_with(&format!("--{name}: ")) && said.contains(says), "{text}: {said}");
     }
-    let said = mistake(&nothing().flag("file-mode", "0640"));
+    let said = diagnostic(&nothing().flag("file-mode", "0640"));
     assert!(said.contains("there is no file to be written"), "{said}");
 }
 
 #[test]
 fn tokens_in_files_live_as_long_as_those_of_the_endpoint_and_need_none() {
     let typed = nothing().flag("identity-ttl", "30s");
-    assert!(mistake(&typed).contains("there is no identity endpoint"));
+    assert!(diagnostic(&typed).contains("there is no identity endpoint"));
     let found = files(&typed.flag("identity-file", "a=/t"));
     assert_eq!(found.token_ttl, Duration::from_secs(30));
     assert_eq!(files(&nothing().flag("identity-file", "a=/t")).token_ttl, Duration::from_secs(300));
     let others = nothing().flag("identity-file", "a=/t").flag("identity-rate", "1/s");
-    assert!(mistake(&others).contains("there is no identity endpoint"));
+    assert!(diagnostic(&others).contains("there is no identity endpoint"));
 }
 
 #[test]
-fn two_files_of_one_path_and_our_own_file_are_mistakes() {
+fn two_files_of_one_path_and_our_own_file_are_errors() {
     let both = nothing().flag("identity-file", "a=/run/x").flag("credential-file", "pem=/run/./x");
-    assert!(mistake(&both).contains("is written twice"), "{}", mistake(&both));
+    assert!(diagnostic(&both).contains("is written twice"), "{}", diagnostic(&both));
     let own = nothing().file("").flag("identity-file", "a=v.toml");
-    assert!(mistake(&own).contains("is our own --config"), "{}", mistake(&own));
+    assert!(diagnostic(&own).contains("is our own --config"), "{}", diagnostic(&own));
 }
 
 #[test]

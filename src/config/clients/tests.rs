@@ -1,4 +1,4 @@
-//! What can be typed about clients, and the exact line for each mistake in it.
+//! What can be typed about clients, and the exact line for each error in it.
 
 use super::super::tests::{ConfigInput, nothing};
 use super::super::{Dial, Listen, TlsVersion};
@@ -11,7 +11,7 @@ fn platform() -> ConfigInput {
     nothing().variable("CF_SYSTEM_CERT_PATH", "/etc/cf-system-certificates")
 }
 
-fn certified(typed: &ConfigInput) -> ClientAuthFiles {
+fn certified(typed: &ConfigInput) -> ClientAuthSettings {
     match typed.config().listeners.remove(0).clients {
         ClientAuthConfig::Files(certified) => certified,
         ClientAuthConfig::None | ClientAuthConfig::ValidationContext(_) => panic!("anonymous: {typed:?}"),
@@ -67,7 +67,7 @@ fn everything_that_can_be_said_is_kept() {
         .flag("deny", "cn:x")
         .flag("policy", "/p.toml")
         .flag("policy-mode", "audit");
-    let expected = ClientAuthFiles {
+    let expected = ClientAuthSettings {
         required: false,
         ca: ["/a", "/b", "/c"].map(PathBuf::from).to_vec(),
         issuer_of: None,
@@ -139,7 +139,7 @@ fn a_flag_or_variable_speaks_for_every_listener() {
 
 #[test]
 #[rustfmt::skip] // What is typed, and what is said, in one column each.
-fn every_mistake_says_where_what_and_the_mend() {
+fn every_diagnostic_says_where_what_and_the_help() {
     let n = nothing;
     let p = platform;
     const NO_CA: &str = "client certificates are asked for, but no CA is known; give --client-ca PATH; where Cloud Foundry says so it is $CF_SYSTEM_CERT_PATH";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::fields::BOOTSTRAP;
 use super::reader::{FieldProblem, LocatedNode, MessageReader};
 use super::suite::NamedSuite;
-use crate::config::{SecretFile, Tls12Suite, TlsVersion, ValidationContextConfig};
+use crate::config::{SdsSecretRef, Tls12Suite, TlsVersion, ValidationContextConfig};
 use crate::diagnostics::redact::quote;
 use crate::diagnostics::{Diagnostics, nearest};
 
@@ -48,7 +48,7 @@ pub struct EnvoyListener {
     /// The newest version that is spoken, never older than `min_version`.
     pub max_version: TlsVersion,
     /// Where the pair is.
-    pub pair: SecretFile,
+    pub pair: SdsSecretRef,
     /// Which certificates clients may show; `None`: none is asked for.
     pub clients: Option<ValidationContextConfig>,
 }
@@ -71,7 +71,7 @@ impl Bootstrap {
     /// Reads the whole `text` of the file `path`.
     ///
     /// # Errors
-    /// Every mistake in it, with the path of the field.
+    /// Every error in it, with the path of the field.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Diagnostics> {
         let mut reader = MessageReader::new(path);
         let tree = reader.tree(text, Self::LARGEST)?;
@@ -130,8 +130,8 @@ impl MessageReader<'_> {
     }
 
     fn app(&mut self, cluster: &LocatedNode<'_>) -> Result<SocketAddr, FieldProblem> {
-        let locality = self.one(&cluster.along(&["load_assignment", "endpoints"]))?;
-        let endpoint = self.one(&locality.field("lb_endpoints"))?;
+        let locality = self.single(&cluster.along(&["load_assignment", "endpoints"]))?;
+        let endpoint = self.single(&locality.field("lb_endpoints"))?;
         let at = endpoint.along(&["endpoint", "address"]);
         let app = self.socket(&at)?;
         if app.port() == 0 {
@@ -149,7 +149,7 @@ impl MessageReader<'_> {
         let listen = self.socket(&at.field("address"));
         let name = at.field("name");
         let name = if name.is_absent() { Ok(None) } else { self.text(&name).map(Some) };
-        let chain = self.one(&at.field("filter_chains"))?;
+        let chain = self.single(&at.field("filter_chains"))?;
         let cluster = self.named_cluster(&chain, clusters);
 
         let tls = self.tls(&chain)?;
@@ -158,7 +158,7 @@ impl MessageReader<'_> {
         let params = common.field("tls_params");
         let tls12_suites = self.suites(&params.field("cipher_suites"));
         let versions = self.versions(&params);
-        let pair = self.one(&common.field("tls_certificate_sds_secret_configs")).and_then(|at| self.secret(&at));
+        let pair = self.single(&common.field("tls_certificate_sds_secret_configs")).and_then(|at| self.secret(&at));
         let clients = self.clients(&tls, &common);
 
         let (listen, Cluster { name: cluster, app, connect_timeout }) = (listen?, cluster?);
@@ -184,7 +184,7 @@ impl MessageReader<'_> {
         chain: &LocatedNode<'_>,
         clusters: &[(LocatedNode<'_>, Result<Cluster<'n>, FieldProblem>)],
     ) -> Result<Cluster<'n>, FieldProblem> {
-        let filter = self.one(&chain.field("filters"))?;
+        let filter = self.single(&chain.field("filters"))?;
         let config = self.present(&filter.field("typed_config"))?;
         let at = config.field("cluster");
         let name = self.text(&at)?;
@@ -306,7 +306,7 @@ impl MessageReader<'_> {
     }
 
     /// A secret's name and file, the latter in one of the two forms.
-    fn secret(&mut self, at: &LocatedNode<'_>) -> Result<SecretFile, FieldProblem> {
+    fn secret(&mut self, at: &LocatedNode<'_>) -> Result<SdsSecretRef, FieldProblem> {
         let name = self.text(&at.field("name")).map(str::to_owned);
         let config = at.field("sds_config");
         let (newer, older) = (config.along(&["path_config_source", "path"]), config.field("path"));
@@ -316,7 +316,7 @@ impl MessageReader<'_> {
             (true, true) => Err(self.wrong(&config, "names no file", "write path_config_source.path")),
             (false, false) => Err(self.wrong(&config, "names a file twice", "leave path out")),
         };
-        Ok(SecretFile { name: name?, path: path? })
+        Ok(SdsSecretRef { name: name?, path: path? })
     }
 
     /// The elements of what must be a list, or nothing.

@@ -10,7 +10,7 @@ use super::yaml::Node;
 use crate::diagnostics::redact::{may_be_secret_name, quote};
 use crate::diagnostics::{Diagnostic, Diagnostics, Problem, Source};
 
-/// Proof that a mistake in Envoy's document has been noted, which is why there is no value.
+/// Proof that an error in Envoy's document has been noted, which is why there is no value.
 #[derive(Clone, Copy)]
 pub(super) struct FieldProblem(());
 
@@ -81,16 +81,16 @@ impl<'p> MessageReader<'p> {
         })
     }
 
-    /// `value`, unless a mistake has been noted; with it, what is worth a line in the log.
+    /// `value`, unless an error has been noted; with it, what is worth a line in the log.
     pub(super) fn finish<T>(self, value: Result<T, FieldProblem>) -> Result<(T, Vec<String>), Diagnostics> {
         match value {
             Ok(value) if self.diagnostics.is_empty() => Ok((value, self.notes)),
-            // Not empty: whoever holds a `Reported` has noted a mistake.
+            // Not empty: whoever holds a `Reported` has noted an error.
             _ => Err(Diagnostics::new(self.diagnostics.into_iter().map(|(_, diagnostic)| diagnostic).collect())),
         }
     }
 
-    /// Notes a mistake, unless one is known about it or about what it stands in: it would be a consequence of that.
+    /// Notes an error, unless one is known about it or about what it stands in: it would be a consequence of that.
     pub(super) fn wrong(
         &mut self,
         at: &LocatedNode<'_>,
@@ -108,7 +108,7 @@ impl<'p> MessageReader<'p> {
         FieldProblem(())
     }
 
-    /// Notes something that is no mistake and worth a line in the log.
+    /// Notes something that is no error and worth a line in the log.
     pub(super) fn note(&mut self, at: &LocatedNode<'_>, what: &str) {
         self.notes.push(format!("{}: {}: {what}", self.file.display(), at.path));
     }
@@ -161,7 +161,7 @@ impl<'p> MessageReader<'p> {
         }
     }
 
-    /// Notes a mistake that nobody waits for.
+    /// Notes an error that nobody waits for.
     fn reject(&mut self, at: &LocatedNode<'_>, what: String, help: &str) {
         self.wrong(at, what, help);
     }
@@ -181,7 +181,7 @@ impl<'p> MessageReader<'p> {
     }
 
     /// The one element of a list.
-    pub(super) fn one<'n>(&mut self, at: &LocatedNode<'n>) -> Result<LocatedNode<'n>, FieldProblem> {
+    pub(super) fn single<'n>(&mut self, at: &LocatedNode<'n>) -> Result<LocatedNode<'n>, FieldProblem> {
         let mut items = at.items();
         let found = items.len();
         match items.pop() {

@@ -44,7 +44,7 @@ pub struct ValidationContext {
 /// The pair that is called `name` in the whole `text` of the file `path`.
 ///
 /// # Errors
-/// Every mistake in it, with the path of the field.
+/// Every error in it, with the path of the field.
 pub fn pair(path: &Path, text: &str, name: &str) -> Result<TlsCertificate, Diagnostics> {
     secret(path, text, name, |reader, secret| {
         let at = reader.part(secret, "tls_certificate")?;
@@ -57,7 +57,7 @@ pub fn pair(path: &Path, text: &str, name: &str) -> Result<TlsCertificate, Diagn
 /// The validation context that is called `name` in the whole `text` of the file `path`.
 ///
 /// # Errors
-/// Every mistake in it, with the path of the field.
+/// Every error in it, with the path of the field.
 pub fn validation_context(path: &Path, text: &str, name: &str) -> Result<ValidationContext, Diagnostics> {
     secret(path, text, name, |reader, secret| {
         let at = reader.part(secret, "validation_context")?;

@@ -23,11 +23,11 @@ impl OptionReader {
         let listen = self.placed("forward-proxy", values::forward_proxy);
         // Read even where there is no proxy: what is wrong in it would be so with one.
         let listed = self.all("forward-proxy-to", values::listed);
-        let unlisted = self.one("forward-proxy-unlisted", values::one_of);
-        let tls_tunnel = self.one("forward-proxy-tls-tunnel", values::one_of);
+        let unlisted = self.required("forward-proxy-unlisted", values::one_of);
+        let tls_tunnel = self.required("forward-proxy-tls-tunnel", values::one_of);
         let map = self.all("forward-proxy-map", values::port_mapping);
-        let announce = self.one("forward-proxy-announce", values::one_of);
-        let secret = self.one("forward-proxy-secret", values::on_or_off);
+        let announce = self.required("forward-proxy-announce", values::one_of);
+        let secret = self.required("forward-proxy-secret", values::on_or_off);
         let allow_addresses = self.all("forward-proxy-allow-address", values::network);
         let (place, listen) = listen?;
         let Some(listen) = listen else {

@@ -85,7 +85,7 @@ fn a_port_may_stand_for_another() {
 }
 
 #[test]
-fn what_would_surprise_is_refused_with_the_mend() {
+fn what_would_surprise_is_refused_with_the_help() {
     for (typed, said) in [
         (ConfigInput::default().flag("forward-proxy-to", "b:1"), "there is no forward proxy"),
         (ConfigInput::default().flag("forward-proxy-secret", "on"), "there is no forward proxy"),

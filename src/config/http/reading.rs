@@ -64,34 +64,34 @@ const HTTP_ONLY: &[&str] = &[
 impl OptionReader {
     /// How requests are served; `None`: bytes are carried.
     pub(in crate::config) fn http(&mut self) -> Result<Option<HttpConfig>, Reported> {
-        let mode = self.one("mode", values::one_of);
-        let app_protocol = self.one("app-protocol", values::one_of);
-        let xfcc = self.one("xfcc", values::one_of);
+        let mode = self.required("mode", values::one_of);
+        let app_protocol = self.required("app-protocol", values::one_of);
+        let xfcc = self.required("xfcc", values::one_of);
         let forms = self.xfcc_forms();
         let details = self.xfcc_details();
         let forward_from = self.all("xfcc-forward-from", str::parse);
-        let router_xfcc = self.one("router-xfcc", values::one_of);
-        let xfcc_absent = self.one("xfcc-absent", values::one_of);
-        let xfcc_verify = self.one("xfcc-verify", values::one_of);
-        let sni_host = self.one("sni-host", values::one_of::<SniHost>);
-        let path_ambiguous = self.one("path-ambiguous", values::one_of);
-        let path_changed = self.one("path-changed", values::one_of);
+        let router_xfcc = self.required("router-xfcc", values::one_of);
+        let xfcc_absent = self.required("xfcc-absent", values::one_of);
+        let xfcc_verify = self.required("xfcc-verify", values::one_of);
+        let sni_host = self.required("sni-host", values::one_of::<SniHost>);
+        let path_ambiguous = self.required("path-ambiguous", values::one_of);
+        let path_changed = self.required("path-changed", values::one_of);
         let health_path = self.given("health-path", health_path);
         let caller_headers = self.switch("caller-headers");
-        let forwarded_for = self.one("forwarded-for", values::one_of);
-        let forwarded = self.one("forwarded", values::on_or_off);
+        let forwarded_for = self.required("forwarded-for", values::one_of);
+        let forwarded = self.required("forwarded", values::on_or_off);
         let via = self.given("via", token);
         let upgrades = self.upgrades();
-        let upgrade_drain = self.one("upgrade-drain", values::one_of);
-        let max_head = self.one("http-max-head", values::head_size);
-        let max_body = self.one("http-max-body", values::body_size_or_off);
+        let upgrade_drain = self.required("upgrade-drain", values::one_of);
+        let max_head = self.required("http-max-head", values::head_size);
+        let max_body = self.required("http-max-body", values::body_size_or_off);
         let step = |text: &str| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES);
         let hours = |text: &str| values::duration_or_off(text, &Range::A_MILLISECOND_TO_A_DAY);
-        let head_timeout = self.one("http-head-timeout", step);
-        let body_timeout = self.one("http-body-timeout", hours);
-        let window_timeout = self.one("h2-window-timeout", hours);
-        let app_timeout = self.one("app-timeout", hours);
-        let app_idle_timeout = self.one("app-idle-timeout", step);
+        let head_timeout = self.required("http-head-timeout", step);
+        let body_timeout = self.required("http-body-timeout", hours);
+        let window_timeout = self.required("h2-window-timeout", hours);
+        let app_timeout = self.required("app-timeout", hours);
+        let app_idle_timeout = self.required("app-idle-timeout", step);
         let max_requests = self.given("max-requests", |text| values::number(text, &(1..=u64::MAX)));
         let config = HttpConfig {
             app_protocol: app_protocol?,

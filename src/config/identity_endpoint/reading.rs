@@ -33,9 +33,9 @@ impl OptionReader {
         let listen = self.placed("identity-listen", values::outbound_listen_or_off);
         // Read even where there is no endpoint: what is wrong in it would be so with one.
         let audiences = self.all("identity-audience", values::audience);
-        let ttl = self.one("identity-ttl", values::token_ttl);
+        let ttl = self.required("identity-ttl", values::token_ttl);
         let peer_uids = self.all("identity-peer-uid", |text| values::number(text, &(0..=u32::MAX - 1)));
-        let rate = self.one("identity-rate", values::rate);
+        let rate = self.required("identity-rate", values::rate);
         let token_file = self.paths("identity-token-file");
         let verification = self.token_verification();
         let (place, listen) = listen?;
@@ -117,8 +117,8 @@ impl OptionReader {
         let ca = self.paths("token-ca");
         let crl = self.paths("token-crl");
         let roles = self.paths("token-roles");
-        let max_ttl = self.one("token-max-ttl", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
-        let skew = self.one("token-skew", |text| values::duration(text, &Range::ZERO_TO_FIVE_MINUTES));
+        let max_ttl = self.required("token-max-ttl", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
+        let skew = self.required("token-skew", |text| values::duration(text, &Range::ZERO_TO_FIVE_MINUTES));
         let (ca, crl, roles) = (ca?, crl?, roles?);
         if ca.is_empty() {
             let help = "add --token-ca PATH, the CAs that vouch for those who show tokens, or leave it out";

@@ -25,7 +25,7 @@ fn there_is_none_unless_it_is_asked_for_and_then_an_audience_is_all_that_it_need
 }
 
 #[test]
-fn each_mistake_has_its_mend() {
+fn each_diagnostic_has_its_help() {
     const SOCKET: &str = "unix:/run/i";
     for (typed, line) in [
         (

@@ -80,7 +80,7 @@ fn a_table_has_its_own_values_and_they_beat_what_is_said_for_all() {
 }
 
 #[test]
-fn mistakes_about_outbounds_have_their_place_and_their_mend() {
+fn errors_about_outbounds_have_their_place_and_their_help() {
     let outbound = |text: &str| ConfigInput::default().flag("outbound", text);
     for (typed, line) in [
         (

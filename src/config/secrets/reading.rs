@@ -33,16 +33,17 @@ impl OptionReader {
     ) -> Result<Option<Secrets>, Reported> {
         let given = self.all("resolve", values::one_of);
         // Read even where nothing is resolved: what is wrong in it would be so then.
-        let timeout = self.one("resolve-timeout", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES));
+        let timeout =
+            self.required("resolve-timeout", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES));
         let dir = self.absolute_path("secrets-dir");
         let url = self.all("credhub-url", credhub_url).map(|mut urls| urls.pop());
         let ca = self.paths("credhub-ca").map(|mut paths| paths.pop());
         let credhub_timeout =
-            self.one("credhub-timeout", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES));
-        let database_url = self.one("credhub-database-url", values::on_or_off);
+            self.required("credhub-timeout", |text| values::duration(text, &Range::A_MILLISECOND_TO_TEN_MINUTES));
+        let database_url = self.required("credhub-database-url", values::on_or_off);
         let vault = self.vault(environment);
         let signal = self.given("secret-signal", |text| text.parse());
-        let on_expiry = self.one("secret-on-expiry", values::one_of);
+        let on_expiry = self.required("secret-on-expiry", values::one_of);
         let given = given?;
         let Some((place, _)) = given.first().cloned() else {
             self.reject_orphan_secrets_options()?;
@@ -98,7 +99,7 @@ impl OptionReader {
         let addr = self.given("vault-addr", values::api_url);
         let namespace = self.given("vault-namespace", vault_path);
         let ca = self.paths("vault-ca").map(|mut paths| paths.pop());
-        let method = self.one("vault-method", values::one_of);
+        let method = self.required("vault-method", values::one_of);
         let mount = self.given("vault-mount", vault_path);
         let role = self.given("vault-role", values::name);
         let audience = self.given("vault-audience", values::name);
@@ -130,7 +131,7 @@ impl OptionReader {
                     self.sources.values(name).first().map_or(Source::Default(name), |given| given.place.clone());
                 noted = Some(self.report(problem.at(place)));
             }
-            // Invariant: there is a mistake, where it is not whole.
+            // Invariant: there is an error, where it is not whole.
             noted.unwrap_or_else(|| {
                 self.report(Problem::new("is not whole", "say where it is").at(Source::Default("vault-addr")))
             })

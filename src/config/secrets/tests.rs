@@ -29,7 +29,7 @@ fn credhub_is_where_we_were_told_then_where_the_platform_says_then_where_others_
 }
 
 #[test]
-fn each_mistake_has_its_mend_and_repeats_no_secret() {
+fn each_diagnostic_has_its_help_and_repeats_no_secret() {
     let on = || ConfigInput::default().flag("resolve", "credhub");
     for (typed, said) in [
         (ConfigInput::default().flag("resolve", "hidden"), "--resolve"),
@@ -44,8 +44,8 @@ fn each_mistake_has_its_mend_and_repeats_no_secret() {
             "--credhub-url: no secrets are resolved; add --resolve",
         ),
     ] {
-        let mistakes = typed.diagnostics().join("\n");
-        assert!(mistakes.contains(said) && mistakes.contains("; "), "{said}: {mistakes}");
-        assert!(!mistakes.contains("ftp"), "{mistakes}");
+        let diagnostics = typed.diagnostics().join("\n");
+        assert!(diagnostics.contains(said) && diagnostics.contains("; "), "{said}: {diagnostics}");
+        assert!(!diagnostics.contains("ftp"), "{diagnostics}");
     }
 }

@@ -85,7 +85,7 @@ fn who_vouches_is_named_or_is_our_own_issuer_or_nobody() {
 }
 
 #[test]
-fn what_cannot_be_meant_without_tls_has_its_mend() {
+fn what_cannot_be_meant_without_tls_has_its_help() {
     let off = || ConfigInput::default().variable("PORT", "8080").flag("hide-app-port", "true").flag("tls", "off");
     let open = || off().flag("mode", "http").flag("allow", "anonymous");
     for (typed, said) in [

@@ -94,7 +94,7 @@ fn where_health_is_asked_is_not_guessed_from_a_file_that_nobody_can_read() {
 }
 
 #[test]
-fn mistakes_about_the_app_have_their_mend() {
+fn errors_about_the_app_have_their_help() {
     for (typed, line) in [
         (
             ConfigInput::default().flag("hide-app-port", "true").flag("app", "9000"),

@@ -74,7 +74,7 @@ fn a_route_is_rule_enough_and_a_certificate_is_required_unless_a_route_is_for_th
 }
 
 #[test]
-fn a_route_where_no_request_is_read_is_a_mistake() {
+fn a_route_where_no_request_is_read_is_an_error() {
     let file = "allow = ['any']\n[[route]]\npath = '/metrics'\nallow = ['any']\n";
     let help = "write mode = \"http\" for the listener, or take its routes out";
     let what = format!("the route /metrics stands where no request is read: a listener of mode tcp; {help}");
@@ -84,7 +84,7 @@ fn a_route_where_no_request_is_read_is_a_mistake() {
 }
 
 #[test]
-fn mistakes_in_routes_are_told_with_their_lines() {
+fn errors_in_routes_are_told_with_their_lines() {
     let file = "route = []\n[[listener]]\n[[listener.route]]\npath = 'a'\nallow = ['any']\n[[listener]]\nroute = 1\n\
         [[outbound]]\nroute = 1\nlisten = 9000\nto = 'h:1'\n";
     assert_eq!(

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_app_address_has_its_mend() {
+    fn each_wrong_app_address_has_its_help() {
         const FORMS: &str = "write a port such as 8080, ADDRESS:PORT such as 127.0.0.1:8080, or unix:/PATH";
         const PORTS: &str = "a port is a number from 1 to 65535";
         let long = format!("unix:/{}", "x".repeat(107));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_listening_address_has_its_mend() {
+    fn each_wrong_listening_address_has_its_help() {
         const FORMS: &str = "write a port such as 8443, or ADDRESS:PORT such as 0.0.0.0:8443 or [::]:8443";
         for (text, what, help) in [
             ("*:8443", "\"*:8443\" is not an address", FORMS),

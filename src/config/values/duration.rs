@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_has_its_mend() {
+    fn each_diagnostic_has_its_help() {
         let step = |text: &str| duration(text, &STEP).unwrap_err().to_string();
         assert_eq!(step("10"), "\"10\" has no unit; write 10s or 10ms");
         assert_eq!(step("0"), "\"0\" has no unit; write 1ms");

@@ -232,10 +232,10 @@ mod tests {
         }
 
         #[test]
-        fn a_mistake_is_always_one_short_line(text in "(?s).{0,300}") {
-            let wrongs = [listen(&text).err(), app(&text).err(), listener(&text, true).err(), alpn(&text).err(),
+        fn an_error_is_always_one_short_line(text in "(?s).{0,300}") {
+            let problems = [listen(&text).err(), app(&text).err(), listener(&text, true).err(), alpn(&text).err(),
                 duration(&text, &Range::ZERO_TO_AN_HOUR).err()];
-            for problem in wrongs.into_iter().flatten() {
+            for problem in problems.into_iter().flatten() {
                 let line = problem.to_string();
                 prop_assert!(!line.contains('\n') && line.chars().count() < 1000, "{line}");
             }

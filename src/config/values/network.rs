@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_the_mend() {
+    fn what_is_no_network_is_refused_with_the_help() {
         const EXAMPLES: &str = "write a network such as 10.0.0.0/8 or fd00::/8, or an address";
         for text in ["", "off", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/+8", "::/129", "10.0.0.0/256", "10/8", "a/b/c"] {
             assert_eq!(network(text).unwrap_err().to_string(), format!("\"{text}\" is not a network; {EXAMPLES}"));

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused_with_its_mend() {
+    fn what_is_no_size_is_refused_with_its_help() {
         for text in ["", "M", "64X", "-1M", "+1M", "1.5G", "64 M B", " 64M"] {
             assert_eq!(size(text).unwrap_err().help, "write a size such as 64M or 1G", "{text}");
         }

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_dialled_is_refused_with_the_mend() {
+    fn what_cannot_be_dialled_is_refused_with_the_help() {
         for (text, said) in [
             ("", "has no port"),
             ("backend", "has no port"),

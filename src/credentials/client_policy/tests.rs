@@ -1,6 +1,6 @@
 use super::*;
 use crate::identity::Client;
-use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
+use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
 use crate::policy::DenialReason;
 use crate::policy::PathHandling;
 use crate::trust::{ClientAuth, ClientAuthenticator};
@@ -11,8 +11,9 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 use tempfile::TempDir;
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());
-static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::P256).unwrap());
+static AUTHORITY: LazyLock<CertificateAuthority> =
+    LazyLock::new(|| CertificateAuthority::generate(SystemTime::now()).unwrap());
+static KEY: LazyLock<SubjectKey> = LazyLock::new(|| SubjectKey::generate(KeyKind::P256).unwrap());
 
 fn issue(spec: &InstanceSpec) -> Vec<CertificateDer<'static>> {
     let pem = AUTHORITY.issue_with_key(spec, &KEY, SystemTime::now()).unwrap().cert_pem;
@@ -20,10 +21,10 @@ fn issue(spec: &InstanceSpec) -> Vec<CertificateDer<'static>> {
 }
 
 /// A folder with the CA in it, and what reads it.
-fn folder() -> (TempDir, ClientAuthFiles) {
+fn folder() -> (TempDir, ClientAuthSettings) {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("ca.crt"), AUTHORITY.roots_pem()).unwrap();
-    let certified = ClientAuthFiles {
+    let certified = ClientAuthSettings {
         required: true,
         ca: vec![dir.path().to_owned()],
         issuer_of: None,
@@ -40,7 +41,7 @@ fn folder() -> (TempDir, ClientAuthFiles) {
     (dir, certified)
 }
 
-fn load(certified: &ClientAuthFiles) -> Result<ClientPolicy, TrustError> {
+fn load(certified: &ClientAuthSettings) -> Result<ClientPolicy, TrustError> {
     ClientPolicyFiles::read(certified, None)?.client_policy(certified)
 }
 
@@ -62,7 +63,7 @@ fn green_comes_in_and_blue_does_not() {
     let audit = ClientPolicy { policy: Policy { mode: PolicyMode::Audit, ..client_policy.policy }, ..client_policy };
     let (_, permit) = audit.authorize(&issue(&blue), None, SystemTime::now()).unwrap();
     assert_eq!(permit.audited_denial().unwrap().reason(), DenialReason::NotAllowed);
-    let stranger = Authority::generate(SystemTime::now()).unwrap();
+    let stranger = CertificateAuthority::generate(SystemTime::now()).unwrap();
     let pem = stranger.issue_with_key(&green, &KEY, SystemTime::now()).unwrap().cert_pem;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect();
     assert_eq!(audit.authorize(&chain, None, SystemTime::now()).unwrap_err().reason(), DenialReason::Untrusted);
@@ -95,7 +96,7 @@ fn a_folders_other_files_are_left_out_with_a_note() {
 fn the_policy_file_adds_to_the_rules_that_were_given() {
     let (dir, mut certified) = folder();
     let path = dir.path().join(".policy.toml");
-    let policy = |text: &str, certified: &ClientAuthFiles| {
+    let policy = |text: &str, certified: &ClientAuthSettings| {
         fs::write(&path, text).unwrap();
         load(certified).map(|client_policy| client_policy.policy)
     };
@@ -171,7 +172,7 @@ fn the_policy_file_adds_to_the_routes_that_were_given_where_requests_are_read() 
 #[test]
 fn a_file_of_a_folder_that_is_no_longer_good_counts_as_it_was_and_one_that_never_was_is_left_out() {
     let (dir, certified) = folder();
-    let other = Authority::generate(SystemTime::now()).unwrap().roots_pem();
+    let other = CertificateAuthority::generate(SystemTime::now()).unwrap().roots_pem();
     let at = |name: &str| dir.path().join(name);
     fs::write(at("other.crt"), &other).unwrap();
     let before = ClientPolicyFiles::read(&certified, None).unwrap();
@@ -255,6 +256,7 @@ fn what_was_read_tells_whether_anything_has_changed() {
     assert_eq!(ClientPolicyFiles::read(&certified, None).unwrap(), before);
     fs::write(dir.path().join("note"), "x").unwrap();
     assert_eq!(ClientPolicyFiles::read(&certified, None).unwrap(), before, "nothing of it counts");
-    fs::write(dir.path().join("more.crt"), Authority::generate(SystemTime::now()).unwrap().roots_pem()).unwrap();
+    fs::write(dir.path().join("more.crt"), CertificateAuthority::generate(SystemTime::now()).unwrap().roots_pem())
+        .unwrap();
     assert_ne!(ClientPolicyFiles::read(&certified, None).unwrap(), before);
 }

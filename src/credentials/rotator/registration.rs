@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ListenerAuth, PairUse, Rotator, ServedConfig, ServedOutbound, ServedTokenTrust};
 use crate::config::{
-    ClientAuthConfig, ClientAuthFiles, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig,
+    ClientAuthConfig, ClientAuthSettings, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig,
 };
 use crate::credentials::client_policy::ClientPolicySource;
 use crate::credentials::server_trust::ServerTrustSource;
@@ -82,7 +82,7 @@ impl Rotator {
     }
 
     /// Registers the CAs and CRLs of `files`, by which tokens are judged, and gives the receiver of what they say.
-    pub fn add_token_trust(&mut self, files: ClientAuthFiles) -> SnapshotReceiver<Arc<ClientPolicy>> {
+    pub fn add_token_trust(&mut self, files: ClientAuthSettings) -> SnapshotReceiver<Arc<ClientPolicy>> {
         let client_policy = intern(&mut self.client_policies, ClientPolicySource::Tokens(files));
         let snapshots = SnapshotPublisher::new();
         let receiver = snapshots.subscribe();

@@ -12,14 +12,14 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{ClientAuthConfig, PairFiles, TlsVersion};
 use crate::credentials::SnapshotReceiver;
-use crate::issuer::{Authority, Credential, InstanceSpec, Key, KeyKind};
+use crate::issuer::{CertificateAuthority, Credential, InstanceSpec, KeyKind, SubjectKey};
 use crate::simulation::{SimulationRun, simulate, with_paused_time};
 
 /// Pairs that are rotated between, each with a key of its own.
 static PAIRS: LazyLock<Vec<Credential>> = LazyLock::new(|| {
-    let authority = Authority::generate(SystemTime::now()).unwrap();
+    let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
     let issue = |_| {
-        let key = Key::generate(KeyKind::P256).unwrap();
+        let key = SubjectKey::generate(KeyKind::P256).unwrap();
         authority.issue_with_key(&InstanceSpec::generate().unwrap(), &key, SystemTime::now()).unwrap()
     };
     (0..5).map(issue).collect()

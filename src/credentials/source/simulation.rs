@@ -85,7 +85,7 @@ impl ReloadSource for ModelSource {
     }
 
     fn parse(&self, raw: &ModelText) -> Result<u8, &'static str> {
-        if raw.0.is_sound { Ok(raw.0.items) } else { Err("a mistake") }
+        if raw.0.is_sound { Ok(raw.0.items) } else { Err("an error") }
     }
 
     fn settle_time(&self, raw: &ModelText, items: &u8, before: &Previous<'_, Self>) -> Duration {

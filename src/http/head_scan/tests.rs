@@ -22,7 +22,7 @@ fn scan(bytes: &[u8], size: usize) -> (ScannedHeads, usize, bool) {
 
 /// The one head in `bytes`, which is the same however it is cut into pieces.
 #[track_caller]
-fn one(bytes: &str) -> Result<RequestHead, HeadRejection> {
+fn scan_one(bytes: &str) -> Result<RequestHead, HeadRejection> {
     let whole = scan(bytes.as_bytes(), usize::MAX);
     for size in [1, 2, 3, 7, 64] {
         assert_eq!(scan(bytes.as_bytes(), size), whole, "in pieces of {size}");
@@ -33,14 +33,14 @@ fn one(bytes: &str) -> Result<RequestHead, HeadRejection> {
 
 #[track_caller]
 fn refused(head: &str, why: HeadRejection) {
-    assert_eq!(one(head), Err(why), "{head:?}");
+    assert_eq!(scan_one(head), Err(why), "{head:?}");
 }
 
 #[test]
 fn a_plain_request_has_no_body_and_all_of_it_is_passed() {
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(
-        one(request),
+        scan_one(request),
         Ok(RequestHead { body: BodyLength::Known(0), switch: None, is_for_server: false, has_fragment: false })
     );
     assert_eq!(scan(request.as_bytes(), 5).1, request.len());
@@ -102,7 +102,7 @@ fn a_head_is_bounded_in_bytes_and_in_fields_and_the_largest_that_fits_is_taken()
         let fields: String = (0..fields).map(|i| format!("A{i}: b\r\n")).collect();
         format!("GET / HTTP/1.1\r\n{fields}P: {}\r\n\r\n", "p".repeat(padding))
     };
-    assert!(one(&with(USUAL_FIELDS - 1, 0)).is_ok());
+    assert!(scan_one(&with(USUAL_FIELDS - 1, 0)).is_ok());
     refused(&with(USUAL_FIELDS, 0), HeadRejection::TooManyFields);
     let most = MAX_HEAD - with(0, 0).len();
     assert!(scan(with(0, most).as_bytes(), 4096).0[0].is_ok());
@@ -143,7 +143,7 @@ fn a_body_of_chunks_that_breaks_its_own_rules_is_broken() {
 fn behind_what_may_be_another_protocol_nothing_is_passed() {
     let websocket = "GET / HTTP/1.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
     for head in [websocket, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "CONNECT a:1 HTTP/1.0\r\n\r\n"] {
-        assert!(one(head).unwrap().switch.is_some(), "{head}");
+        assert!(scan_one(head).unwrap().switch.is_some(), "{head}");
         let (heads, passed, _) = scan(format!("{head}GET / HTTP/1.1\r\n\r\n").as_bytes(), 11);
         assert_eq!((heads.len(), passed), (1, head.len()));
     }
@@ -153,7 +153,7 @@ fn behind_what_may_be_another_protocol_nothing_is_passed() {
         "Connection: upgrade",
         "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3",
     ] {
-        let head = one(&format!("GET / HTTP/1.1\r\n{fields}\r\n\r\nabc")[..]);
+        let head = scan_one(&format!("GET / HTTP/1.1\r\n{fields}\r\n\r\nabc")[..]);
         assert_eq!(head.unwrap().switch, None, "{fields}");
     }
 }
@@ -161,7 +161,7 @@ fn behind_what_may_be_another_protocol_nothing_is_passed() {
 #[test]
 fn what_cannot_begin_a_method_is_refused_with_its_first_byte_and_empty_lines_are_none() {
     for bytes in ["\x16\x03\x01\x02\0\x01", "\r\n\x16", " GET", "(", "\u{80}", "\0"] {
-        assert_eq!(one(bytes), Err(HeadRejection::NotHttp), "{bytes:?}");
+        assert_eq!(scan_one(bytes), Err(HeadRejection::NotHttp), "{bytes:?}");
     }
     for begun in ["", "\r\n", "\r\n\r\nG", "m-search", "!"] {
         assert_eq!(scan(begun.as_bytes(), 1).0, [], "{begun:?}");
@@ -171,7 +171,7 @@ fn what_cannot_begin_a_method_is_refused_with_its_first_byte_and_empty_lines_are
 #[test]
 fn the_longest_body_that_hyper_reads_may_be_announced() {
     let head = "POST / HTTP/1.1\r\nContent-Length: 18446744073709551613\r\n\r\n";
-    assert_eq!(one(head).map(|head| head.body), Ok(BodyLength::Known(u64::MAX - 2)));
+    assert_eq!(scan_one(head).map(|head| head.body), Ok(BodyLength::Known(u64::MAX - 2)));
 }
 
 #[test]
@@ -184,6 +184,10 @@ fn a_url_without_path_and_query_is_for_the_server_itself() {
         ("*", false),
         ("/x://a", false),
     ] {
-        assert_eq!(one(&format!("OPTIONS {target} HTTP/1.1\r\n\r\n")).unwrap().is_for_server, expected, "{target}");
+        assert_eq!(
+            scan_one(&format!("OPTIONS {target} HTTP/1.1\r\n\r\n")).unwrap().is_for_server,
+            expected,
+            "{target}"
+        );
     }
 }

@@ -3,13 +3,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use super::super::head_rules::MAX_HEAD;
 use super::super::head_scan::RequestHead;
 use super::*;
-use crate::budget::{Budget, Budgets};
+use crate::budget::{Budgets, MemoryBudget};
 
 fn rules() -> Arc<HeadRules> {
     Arc::new(HeadRules::forward_proxy(MAX_HEAD))
 }
 
-fn backlogs(limit: Option<u64>) -> Arc<Budget> {
+fn backlogs(limit: Option<u64>) -> Arc<MemoryBudget> {
     Budgets::new(None, limit).backlogs
 }
 

@@ -152,7 +152,7 @@ impl AppConnections {
     /// Lets those rest that wait, and closes each that has waited for too long, or that the app has closed. Never ends. Cancel safe.
     pub(super) async fn expire(&self) {
         loop {
-            let next_look = self.look();
+            let next_look = self.expire_idle();
             let mut timer = next_look.map(|at| Box::pin(sleep_until(at)));
             tokio::select! {
                 biased;
@@ -164,7 +164,7 @@ impl AppConnections {
     }
 
     /// Does what is to be done now with those that wait; when there will be something to do next.
-    fn look(&self) -> Option<Instant> {
+    fn expire_idle(&self) -> Option<Instant> {
         let mut waiting = self.waiting();
         waiting.next_look = waiting.let_go(Instant::now(), self.idle_timeout);
         waiting.next_look
@@ -197,17 +197,17 @@ impl Drop for AppConnections {
 impl IdleConnections {
     /// Closes those that have waited for `idle_timeout` at `now`, and lets others rest; when there will be something to do next.
     fn let_go(&mut self, now: Instant, idle_timeout: Duration) -> Option<Instant> {
-        let is_over = |since: Instant| now.duration_since(since) >= idle_timeout;
-        self.dialled.take_if(|(_, since)| is_over(*since));
+        let has_expired = |since: Instant| now.duration_since(since) >= idle_timeout;
+        self.dialled.take_if(|(_, since)| has_expired(*since));
         let mut next = self.dialled.as_ref().map(|(_, since)| *since + idle_timeout);
         let mut left = std::mem::take(&mut self.idle);
-        let gone = left.iter().take_while(|(_, since)| is_over(*since)).count();
+        let gone = left.iter().take_while(|(_, since)| has_expired(*since)).count();
         for (connection, _) in left.drain(..gone) {
             connection.finish();
         }
         let rested = left.into_iter().map(|(connection, since)| {
             let connection = if since + REST_AFTER <= now { connection.rest() } else { connection };
-            let limit = if connection.may_rest() { REST_AFTER.min(idle_timeout) } else { idle_timeout };
+            let limit = if connection.is_idle_releasable() { REST_AFTER.min(idle_timeout) } else { idle_timeout };
             next = next.into_iter().chain([since + limit]).min();
             (connection, since)
         });

@@ -216,7 +216,7 @@ impl Body for AppResponseBody {
 
 impl Drop for AppResponseBody {
     fn drop(&mut self) {
-        let stalled = self.room.as_ref().filter(|room| room.is_over()).map(|_| RequestReason::ClientStalled);
+        let stalled = self.room.as_ref().filter(|room| room.is_stalled()).map(|_| RequestReason::ClientStalled);
         if let Some(entry) = self.whole.take() {
             return entry.close(stalled);
         }

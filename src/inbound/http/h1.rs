@@ -21,8 +21,8 @@ use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
 use crate::http::{HeadRejection, ScannedStream};
-use crate::inbound::active::DRAIN_IDLE_TIMEOUT;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
+use crate::inbound::relay_session::DRAIN_IDLE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 
@@ -139,7 +139,7 @@ async fn serve_until_idle(
     let reservation = backlogs.reservation();
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
     let rules = Arc::clone(&connection.head_rules);
-    let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).beginning_with(first);
+    let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).with_buffered(first);
     let heads = scanned.heads();
     let slot = Arc::new(UpgradeSlot::new(heads.clone()));
     let service = service_fn(|request| {

@@ -44,7 +44,7 @@ const OWN_REFUSAL: u32 = 64 * 1024;
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
 /// How long a client that is told to calm down is given to hear it.
-const LAST_WORD: Duration = Duration::from_millis(500);
+const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The client's connection, shared with hyper, which does not give it back.
 #[derive(Debug, Clone)]
@@ -139,7 +139,7 @@ async fn finish(
         connection.counters.count_goaway();
         if shared.locked().to_client.is_between_frames() {
             // Whoever does not read it has been told.
-            let _ = timeout(LAST_WORD, async {
+            let _ = timeout(GOAWAY_TIMEOUT, async {
                 shared.write_all(&CALM_DOWN).await?;
                 shared.shutdown().await
             })
@@ -221,7 +221,7 @@ async fn serve_requests(
                 let is_stuck = untaken.as_mut().is_some_and(|untaken| untaken.is_stuck(shared.locked().stream.delivered()));
                 if !backlog.is_large() {
                     untaken = None;
-                } else if is_stuck && backlog.is_short() {
+                } else if is_stuck && backlog.is_under_pressure() {
                     ending = Some(CloseReason::Overloaded);
                     // What else ends it has been said.
                     let _ = connection.cut.set(RequestReason::Overloaded);

@@ -47,7 +47,7 @@ use crate::telemetry::{AccessLogEntry, CloseReason, RequestCounters, RequestReas
 use crate::tls::Stream;
 
 /// How long a client may take to let us say that nothing follows.
-const LAST_WORD: Duration = Duration::from_secs(2);
+const CLOSE_NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the requests of one listener are served.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ async fn close(
 ) {
     if !is_cut {
         // A client that does not read it learns it from the FIN.
-        let _ = timeout(LAST_WORD, stream.shutdown()).await;
+        let _ = timeout(CLOSE_NOTIFY_TIMEOUT, stream.shutdown()).await;
     }
     let sent = entry.fields.transferred.down;
     linger_until_delivered(stream.into_tcp(), sent, service.phase.clone()).await;

@@ -17,7 +17,7 @@ use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::{MemoryBudget, Reservation};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -33,7 +33,7 @@ const ENDED_EARLY: usize = 64 * 1024;
 /// What is kept of all answers of one connection.
 #[derive(Debug)]
 pub(super) struct ResponseBacklog {
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     kept: AtomicUsize,
     /// It has become more than a connection may keep for as long as it likes.
     pub(super) grew: Notify,
@@ -60,7 +60,7 @@ pub(super) struct StreamBacklog {
     kept: AtomicUsize,
     /// Whoever waits until nothing is.
     end: Mutex<Option<Waker>>,
-    is_over: AtomicBool,
+    is_stalled: AtomicBool,
 }
 
 /// A part of an answer, on its way to the client.
@@ -81,7 +81,7 @@ struct ReservedBytes {
 
 impl ResponseBacklog {
     /// That of one connection, of `budget`.
-    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(budget: &Arc<MemoryBudget>) -> Self {
         Self {
             budget: Arc::clone(budget),
             kept: AtomicUsize::new(0),
@@ -96,8 +96,8 @@ impl ResponseBacklog {
     }
 
     /// Whether others need the memory.
-    pub(super) fn is_short(&self) -> bool {
-        self.budget.limit().is_some() && self.budget.is_short()
+    pub(super) fn is_under_pressure(&self) -> bool {
+        self.budget.limit().is_some() && self.budget.is_under_pressure()
     }
 
     /// Whether the socket takes nothing now.
@@ -158,7 +158,7 @@ impl StreamBacklog {
             parts: AtomicU64::new(0),
             kept: AtomicUsize::new(0),
             end: Mutex::default(),
-            is_over: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
         }
     }
 
@@ -211,8 +211,8 @@ impl StreamBacklog {
     }
 
     /// Whether the client has left no room for too long.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Relaxed)
     }
 }
 
@@ -304,9 +304,9 @@ impl BacklogWait {
             let waited = wait.since.elapsed();
             // Where the socket takes nothing, the connection makes room as a whole.
             let has_to_go =
-                waited >= LOOK && room.backlog.is_short() && !room.backlog.is_blocked.load(Ordering::Relaxed);
+                waited >= LOOK && room.backlog.is_under_pressure() && !room.backlog.is_blocked.load(Ordering::Relaxed);
             if has_to_go || self.limit.is_some_and(|limit| waited >= limit) {
-                room.is_over.store(true, Ordering::Relaxed);
+                room.is_stalled.store(true, Ordering::Relaxed);
                 return Poll::Ready(());
             }
             let left = self.limit.map_or(look, |limit| limit.saturating_sub(waited).min(look));

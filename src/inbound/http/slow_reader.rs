@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client_stream::ClientStream;
-use crate::budget::{Budget, Reservation};
+use crate::budget::{MemoryBudget, Reservation};
 use crate::http::HangUp;
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES, delivered_to};
@@ -19,7 +19,7 @@ use crate::telemetry::RequestReason;
 #[derive(Debug)]
 pub(super) struct PacedStream {
     stream: ClientStream,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     /// Why what is under way was cut off, once it is.
     cut: Arc<OnceLock<RequestReason>>,
     /// Bytes that were written.
@@ -40,7 +40,7 @@ struct ClientBacklog {
 
 impl PacedStream {
     /// `stream`; what is kept for it is of `budget`. If it has to make room, `cut` says so.
-    pub(super) fn new(stream: ClientStream, budget: Arc<Budget>, cut: Arc<OnceLock<RequestReason>>) -> Self {
+    pub(super) fn new(stream: ClientStream, budget: Arc<MemoryBudget>, cut: Arc<OnceLock<RequestReason>>) -> Self {
         Self { stream, budget, cut, written: 0, backlog: None, is_evicted: false }
     }
 
@@ -81,7 +81,7 @@ impl PacedStream {
         while backlog.watch.poll_check(cx).is_ready() {
             let down = delivered_to(self.stream.tcp(), written, true);
             let is_stuck = backlog.watch.is_stuck(Transferred { up: 0, down }, false, true);
-            if is_stuck && kept > MIN_BACKLOG_BYTES && self.budget.is_short() {
+            if is_stuck && kept > MIN_BACKLOG_BYTES && self.budget.is_under_pressure() {
                 self.is_evicted = true;
                 // What else ends it has been said.
                 let _ = self.cut.set(RequestReason::Overloaded);

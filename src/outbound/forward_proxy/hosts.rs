@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::budget::Budget;
+use crate::budget::MemoryBudget;
 use crate::config::{ForwardProxy, Host, Outbound, OutboundSettings, Target, TlsTunnel, Unlisted};
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
 use crate::outbound::address_rules::AddressRules;
@@ -34,7 +34,7 @@ pub struct Hosts {
     counters: Arc<OutboundCounters>,
     http: HttpShared,
     /// What connections hold because a side does not take it is of this.
-    backlogs: Arc<Budget>,
+    backlogs: Arc<MemoryBudget>,
     known: Mutex<HashMap<(Target, HostRoute), KnownHost>>,
 }
 
@@ -99,7 +99,7 @@ impl Hosts {
         rules: Arc<AddressRules>,
         counters: Arc<OutboundCounters>,
         http: HttpShared,
-        backlogs: Arc<Budget>,
+        backlogs: Arc<MemoryBudget>,
     ) -> Self {
         Self { config, snapshots, rules, counters, http, backlogs, known: Mutex::default() }
     }

@@ -118,7 +118,7 @@ impl TunnelStart {
         match handshake(&dialler, dialled, &tried, &mut entry).await {
             Ok(connected) => {
                 let session = OutboundSession::new(app, connected, entry, &dialler.backlogs);
-                Some(session.beginning_with(first, Vec::new()).counted_by(permit))
+                Some(session.with_buffered(first, Vec::new()).counted_by(permit))
             }
             Err(error) => {
                 let answer = no_connection(&error, &mut entry);
@@ -135,7 +135,7 @@ impl TunnelStart {
         let backlogs = Arc::clone(&self.dialler().backlogs);
         let Self { dialled, entry, permit, .. } = self;
         let session = OutboundSession::new(app, dialled.unprotected(), entry, &backlogs);
-        session.beginning_with(first, Vec::new()).counted_by(permit)
+        session.with_buffered(first, Vec::new()).counted_by(permit)
     }
 
     fn end(self, app: AppStream, reason: OutboundCloseReason, detail: Option<String>) -> Option<OutboundSession> {

@@ -12,7 +12,7 @@ use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::budget::{Budget, Reservation};
+use crate::budget::{MemoryBudget, Reservation};
 use crate::http::HangUp;
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
@@ -28,7 +28,7 @@ pub(in crate::outbound) struct BodyBacklog(Option<Arc<BacklogCell>>);
 
 #[derive(Debug)]
 struct BacklogCell {
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     state: Mutex<BacklogState>,
     evicted: OnceLock<()>,
 }
@@ -47,7 +47,7 @@ struct BacklogState {
 
 impl BodyBacklog {
     /// Of `budget`, nothing yet.
-    pub(in crate::outbound) fn new(budget: &Arc<Budget>) -> Self {
+    pub(in crate::outbound) fn new(budget: &Arc<MemoryBudget>) -> Self {
         let state = || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None };
         Self(budget.limit().map(|_| {
             Arc::new(BacklogCell { budget: Arc::clone(budget), state: Mutex::new(state()), evicted: OnceLock::new() })
@@ -64,7 +64,7 @@ impl BodyBacklog {
 
     /// Ready once more of a body may be taken.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        let Some(cell) = self.0.as_ref().filter(|cell| cell.budget.is_short()) else { return Poll::Ready(()) };
+        let Some(cell) = self.0.as_ref().filter(|cell| cell.budget.is_under_pressure()) else { return Poll::Ready(()) };
         let mut state = cell.state();
         if state.held + state.sealed < ALWAYS {
             return Poll::Ready(());
@@ -294,7 +294,9 @@ impl<S: Side> BacklogStream<S> {
         };
         let watch = watch.get_or_insert_with(|| BacklogWatch::new(Transferred { up: 0, down: delivered() }));
         while watch.poll_check(cx).is_ready() {
-            if watch.is_stuck(Transferred { up: 0, down: delivered() }, false, holds) && backlog.budget.is_short() {
+            if watch.is_stuck(Transferred { up: 0, down: delivered() }, false, holds)
+                && backlog.budget.is_under_pressure()
+            {
                 let _ = backlog.evicted.set(());
                 return Poll::Ready(io::Error::other(NoBacklogProgress));
             }
@@ -312,8 +314,8 @@ impl<S: HangUp> HangUp for BacklogStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for BacklogStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let is_short = this.watched.as_ref().is_some_and(|watched| watched.backlog.budget.is_short());
-        if !is_short || buf.remaining() <= READ_WHILE_SHORT {
+        let is_under_pressure = this.watched.as_ref().is_some_and(|watched| watched.backlog.budget.is_under_pressure());
+        if !is_under_pressure || buf.remaining() <= READ_WHILE_SHORT {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));

@@ -48,12 +48,12 @@ fn without_forged_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
 pub(in crate::outbound) struct ResponseBody {
     inner: Incoming,
     /// `None` once it has ended.
-    exchange: Option<Exchange>,
+    resources: Option<RequestResources>,
 }
 
 /// All that one request holds until its response has ended.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct RequestResources {
     pub(super) channel: Channel,
     pub(super) pool: Arc<Pool>,
     pub(super) dialler: Arc<Dialler>,
@@ -69,8 +69,8 @@ pub(super) struct Exchange {
 }
 
 impl ResponseBody {
-    pub(super) fn new(inner: Incoming, exchange: Exchange) -> Self {
-        let mut body = Self { inner, exchange: Some(exchange) };
+    pub(super) fn new(inner: Incoming, resources: RequestResources) -> Self {
+        let mut body = Self { inner, resources: Some(resources) };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -79,8 +79,8 @@ impl ResponseBody {
 
     /// The response is whole: its connection waits for the next request.
     fn complete(&mut self) {
-        let Some(exchange) = self.exchange.take() else { return };
-        let Exchange { channel, pool, dialler, is_counted, entry, request_body, .. } = exchange;
+        let Some(resources) = self.resources.take() else { return };
+        let RequestResources { channel, pool, dialler, is_counted, entry, request_body, .. } = resources;
         if !is_counted {
             dialler.endpoints.answered(&channel.origin.endpoint);
         }
@@ -92,16 +92,16 @@ impl ResponseBody {
     }
 
     fn fail(&mut self, error: &hyper::Error) {
-        let Some(mut exchange) = self.exchange.take() else { return };
-        let (reason, detail) = match exchange.request_body.has_failed() {
+        let Some(mut resources) = self.resources.take() else { return };
+        let (reason, detail) = match resources.request_body.has_failed() {
             true => (OutboundCloseReason::AppReset, "the request did not come to its end".to_owned()),
-            false => response_failure(error, &exchange.channel),
+            false => response_failure(error, &resources.channel),
         };
-        if reason.is_the_endpoints() && !exchange.is_counted {
-            exchange.dialler.endpoints.failed_behind_handshake(&exchange.channel.origin.endpoint);
+        if reason.is_endpoint_fault() && !resources.is_counted {
+            resources.dialler.endpoints.failed_behind_handshake(&resources.channel.origin.endpoint);
         }
-        exchange.entry.fields.detail = Some(detail);
-        exchange.entry.close(reason);
+        resources.entry.fields.detail = Some(detail);
+        resources.entry.close(reason);
     }
 }
 

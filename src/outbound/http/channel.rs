@@ -13,11 +13,11 @@ use super::pool::OpenConnection;
 use crate::config::{Host, Target};
 use crate::http::{MAX_HEAD, RequestBody};
 use crate::io::{ByteMeter, MeteredStream, OwnedTask};
-use crate::outbound::attempts::{Connected, Verified};
+use crate::outbound::attempts::{Connected, VerifiedServer};
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::{Endpoint, EndpointLease};
 use crate::outbound::error::OutboundError;
-use crate::outbound::retirement::{Retirement, RetirementStep};
+use crate::outbound::pair_lifetime::{DrainStep, PairLifetime};
 use crate::outbound::stream::EndpointStream;
 use crate::policy::Permit;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
@@ -45,7 +45,7 @@ pub(super) struct ChannelOrigin {
     pub(super) endpoint: Arc<Endpoint>,
     /// What stands in Host where the app's own is not kept.
     pub(super) authority: Option<HeaderValue>,
-    pub(super) verified: Option<Verified>,
+    pub(super) verified: Option<VerifiedServer>,
     negotiated: Option<Negotiated>,
     generation: u64,
     at: Instant,
@@ -58,11 +58,11 @@ async fn drive(
     dialler: Arc<Dialler>,
     origin: Arc<ChannelOrigin>,
 ) {
-    let mut retirement = Retirement::of(&dialler, origin.verified.as_ref());
+    let mut lifetime = PairLifetime::of(&dialler, origin.verified.as_ref());
     let mut connection = std::pin::pin!(connection.with_upgrades());
     loop {
         // One that is to be let go gets no new request: it is of another generation. The one under way comes to its end.
-        if let Some(RetirementStep::End(reason, detail)) = retirement.check() {
+        if let Some(DrainStep::End(reason, detail)) = lifetime.check() {
             let _ = origin.ended.set((reason, detail));
             return;
         }
@@ -70,7 +70,7 @@ async fn drive(
             biased;
             // Whoever waits for a response is told of a failure.
             _ = &mut connection => return,
-            () = retirement.changed() => {}
+            () = lifetime.changed() => {}
         }
     }
 }
@@ -111,10 +111,10 @@ impl Channel {
 
     /// Whether it leads to `endpoint` under `generation`.
     pub(super) fn leads_to(&self, endpoint: &Arc<Endpoint>, generation: u64) -> bool {
-        self.is_of(generation) && Arc::ptr_eq(&self.origin.endpoint, endpoint)
+        self.is_of_generation(generation) && Arc::ptr_eq(&self.origin.endpoint, endpoint)
     }
 
-    pub(super) fn is_of(&self, generation: u64) -> bool {
+    pub(super) fn is_of_generation(&self, generation: u64) -> bool {
         self.origin.generation == generation
     }
 
@@ -151,7 +151,7 @@ impl ChannelOrigin {
         fields.endpoint = Some(self.endpoint.addr);
         fields.is_proxied = self.endpoint.proxy.is_some();
         fields.negotiated = self.negotiated.clone();
-        if let Some(Verified { server, name, snapshot }) = &self.verified {
+        if let Some(VerifiedServer { server, name, snapshot }) = &self.verified {
             fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
             fields.server = Some(Arc::clone(&server.certificate));
             fields.server_name = Some(name.to_str().into_owned());

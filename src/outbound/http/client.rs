@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::backlog::HeldBody;
-use super::body::{Exchange, ExchangeResponse, ResponseBody, own_response};
+use super::body::{ExchangeResponse, RequestResources, ResponseBody, own_response};
 use super::channel::{Channel, Connection};
 use super::failure::{no_connection, response_failure, server_failure};
 use super::pool::{HttpShared, Pool};
@@ -128,7 +128,7 @@ impl HttpClient {
             let mut error = match sent.await {
                 Ok(response) => {
                     channel.meter.limit_reading(None);
-                    let exchange = Exchange {
+                    let resources = RequestResources {
                         channel,
                         pool: Arc::clone(&self.pool),
                         dialler: Arc::clone(&self.dialler),
@@ -139,7 +139,7 @@ impl HttpClient {
                         _lease: lease,
                         _permit: permit,
                     };
-                    return self.respond(response, exchange, asked.as_ref(), switch);
+                    return self.respond(response, resources, asked.as_ref(), switch);
                 }
                 Err(error) => error,
             };
@@ -168,7 +168,7 @@ impl HttpClient {
             // A connection that was kept may well have come to its end meanwhile.
             let may_end =
                 channel.is_reused && nothing_received && reason != OutboundCloseReason::ClientCertificateRejected;
-            if reason.is_the_endpoints() && !may_end {
+            if reason.is_endpoint_fault() && !may_end {
                 self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint);
             }
             let under_way = self.max_requests - self.requests.available_permits();
@@ -237,12 +237,12 @@ impl HttpClient {
     fn respond(
         &self,
         mut response: Response<Incoming>,
-        mut exchange: Exchange,
+        mut resources: RequestResources,
         asked: Option<&HeaderValue>,
         switch: &ProtocolSwitch,
     ) -> ExchangeResponse {
         let status = response.status();
-        let (endpoints, endpoint) = (&self.dialler.endpoints, &exchange.channel.origin.endpoint);
+        let (endpoints, endpoint) = (&self.dialler.endpoints, &resources.channel.origin.endpoint);
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         // hyper has looked at what it has read only when there was no end of the head in it.
         let is_long = response_head_length(&response) > MAX_HEAD;
@@ -252,38 +252,38 @@ impl HttpClient {
             _ if problem.is_some() => endpoints.failed_behind_handshake(endpoint),
             EjectOn::ServerErrors if status.is_server_error() => {
                 endpoints.failed_behind_handshake(endpoint);
-                exchange.is_counted = true;
+                resources.is_counted = true;
             }
             // The rest of it may still fail to come.
             _ if !response.body().is_end_stream() && !switches => {}
             _ => endpoints.answered(endpoint),
         }
         if let Some(problem) = problem {
-            let (reason, mut entry) = (OutboundCloseReason::BadResponse, exchange.entry);
+            let (reason, mut entry) = (OutboundCloseReason::BadResponse, resources.entry);
             return own_response(server_failure(reason, problem.to_owned(), &mut entry), reason, entry);
         }
-        if let Some(request) = &mut exchange.entry.fields.request {
+        if let Some(request) = &mut resources.entry.fields.request {
             request.status = Some(status.as_u16());
         }
         remove_from_response(response.headers_mut(), switches);
         *response.version_mut() = Version::HTTP_11;
         if switches {
             let upgrading = hyper::upgrade::on(&mut response);
-            switch.to(self.upgraded(upgrading, exchange));
+            switch.to(self.upgraded(upgrading, resources));
             return response.map(|_| Either::Right(Full::default()));
         }
         let backlog = switch.backlog().clone();
-        response.map(|body| Either::Left(HeldBody::new(ResponseBody::new(body, exchange), backlog)))
+        response.map(|body| Either::Left(HeldBody::new(ResponseBody::new(body, resources), backlog)))
     }
 }
 
 impl HttpClient {
     /// What the connections of `exchange` become once its response was sent.
-    fn upgraded(&self, upgrading: hyper::upgrade::OnUpgrade, exchange: Exchange) -> super::server::Tunnel {
+    fn upgraded(&self, upgrading: hyper::upgrade::OnUpgrade, resources: RequestResources) -> super::server::Tunnel {
         let dialler = Arc::clone(&self.dialler);
         Box::new(move |app, first| {
             Box::pin(async move {
-                let Exchange { channel, mut entry, _lease: lease, _permit: permit, .. } = exchange;
+                let RequestResources { channel, mut entry, _lease: lease, _permit: permit, .. } = resources;
                 let verified = channel.origin.verified.clone();
                 let parts = upgrading.await.ok().and_then(|upgraded| upgraded.downcast::<Connection>().ok());
                 let Some(parts) = parts else {
@@ -296,7 +296,7 @@ impl HttpClient {
                 let stream = parts.io.into_inner().into_inner().into_inner();
                 let connected = Connected { stream, verified, lease };
                 let session = OutboundSession::new(app, connected, entry, &dialler.backlogs);
-                let session = session.switched().beginning_with(first, parts.read_buf.to_vec());
+                let session = session.switched().with_buffered(first, parts.read_buf.to_vec());
                 Some((session.counted_by(permit), dialler))
             })
         })

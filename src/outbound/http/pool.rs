@@ -75,9 +75,9 @@ impl Pool {
     /// `channel` waits for the next request, unless it is too old for one, or of another generation than the one in force.
     pub(super) fn put(&self, channel: Channel) {
         let max_age = self.dialler.settings.timeouts.max_age;
-        let is_retired = !channel.is_of(self.dialler.generation());
-        if is_retired || max_age.is_some_and(|max_age| channel.age() >= max_age) {
-            return self.finish(channel, is_retired);
+        let is_rotated = !channel.is_of_generation(self.dialler.generation());
+        if is_rotated || max_age.is_some_and(|max_age| channel.age() >= max_age) {
+            return self.finish(channel, is_rotated);
         }
         if self.shared.has_ended() {
             return channel.finish();
@@ -108,9 +108,9 @@ impl Pool {
         self.dialler.counters.count_idle(1);
     }
 
-    fn finish(&self, channel: Channel, is_retired: bool) {
-        if is_retired {
-            self.dialler.counters.count_retired();
+    fn finish(&self, channel: Channel, is_rotated: bool) {
+        if is_rotated {
+            self.dialler.counters.count_rotation_close();
         }
         channel.finish();
     }
@@ -164,13 +164,13 @@ impl Pool {
         let gone = waiting.extract_if(.., |one| {
             has_ended
                 || one.channel.is_closed()
-                || !one.channel.is_of(generation)
+                || !one.channel.is_of_generation(generation)
                 || idle_timeout.is_some_and(|limit| now.duration_since(one.since) >= limit)
         });
         for IdleChannel { channel, .. } in gone {
             self.dialler.counters.count_idle(-1);
-            let is_retired = !channel.is_of(generation);
-            self.finish(channel, is_retired);
+            let is_rotated = !channel.is_of_generation(generation);
+            self.finish(channel, is_rotated);
         }
         waiting.first().map(|one| one.since)
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::backlog::{BacklogStream, BodyBacklog};
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
-use crate::budget::Budget;
+use crate::budget::MemoryBudget;
 use crate::http::{
     HangUp, HeadRejection, HeadRules, MAX_HEAD, RequestHead, RequestHeads, RequestInFlight, ScannedStream,
 };
@@ -65,7 +65,7 @@ pub(in crate::outbound) trait RequestHandler: Send + Sync + 'static {
 pub(in crate::outbound) type Tunnel = Box<dyn FnOnce(AppStream, Vec<u8>) -> TunnelOpening + Send>;
 
 /// A tunnel that is being opened, and who dialled for it.
-pub(in crate::outbound) type TunnelOpening = Pin<Box<dyn Future<Output = Option<Carried>> + Send>>;
+pub(in crate::outbound) type TunnelOpening = Pin<Box<dyn Future<Output = Option<TunnelParts>> + Send>>;
 
 /// What a connection becomes behind the response that is under way.
 pub(in crate::outbound) struct ProtocolSwitch {
@@ -81,13 +81,13 @@ pub(in crate::outbound) struct ProtocolSwitch {
 }
 
 /// A connection that carries on behind requests, and who dialled for it.
-pub(in crate::outbound) type Carried = (OutboundSession, Arc<Dialler>);
+pub(in crate::outbound) type TunnelParts = (OutboundSession, Arc<Dialler>);
 
 /// How a run of requests ended: the connection is silent and gives up what serves requests ([`PARK_AFTER`]), what has come of the next one, if
 /// anything has, beside it; or it is done.
 enum RequestSpell {
     Silent(AppStream, Vec<u8>),
-    Ended(Option<Carried>),
+    Ended(Option<TunnelParts>),
 }
 
 impl ProtocolSwitch {
@@ -129,9 +129,9 @@ impl HangUp for AppStream {
 pub(in crate::outbound) async fn serve_requests<H: RequestHandler>(
     mut app: AppStream,
     handler: Arc<H>,
-    budget: &Arc<Budget>,
+    budget: &Arc<MemoryBudget>,
     mut phase: watch::Receiver<Phase>,
-) -> Option<Carried> {
+) -> Option<TunnelParts> {
     let mut first = Vec::new();
     loop {
         if first.is_empty() && !is_asked(&app, &mut phase).await {
@@ -165,13 +165,13 @@ async fn serve_spell<H: RequestHandler>(
     app: AppStream,
     first: Vec<u8>,
     handler: &Arc<H>,
-    budget: &Arc<Budget>,
+    budget: &Arc<MemoryBudget>,
     phase: &mut watch::Receiver<Phase>,
 ) -> RequestSpell {
     let backlog = BodyBacklog::new(budget);
     let app = BacklogStream::new(app, &backlog);
     let stream = ScannedStream::new(app, HeadRules::usual_forward_proxy(), HEAD_TIMEOUT, budget.reservation())
-        .beginning_with(first);
+        .with_buffered(first);
     let heads = stream.heads();
     let cut = CutReason::none_yet();
     let switch = Arc::new(ProtocolSwitch {

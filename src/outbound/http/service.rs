@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::server::{RequestHandler, serve_requests};
-use crate::budget::Budget;
+use crate::budget::MemoryBudget;
 use crate::io::AppStream;
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
@@ -18,14 +18,14 @@ use crate::outbound::error::OutboundError;
 pub struct RequestService<H> {
     handler: Arc<H>,
     /// What is kept of heads that have come in part is of this.
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     phase: watch::Receiver<Phase>,
 }
 
 #[expect(private_bounds, reason = "who may handle requests is a matter of this room")]
 impl<H: RequestHandler> RequestService<H> {
     /// What has `handler` answer. What is kept of heads that have come in part is held to `budget`; `phase` ends it.
-    pub fn new(handler: H, budget: Arc<Budget>, phase: watch::Receiver<Phase>) -> Self {
+    pub fn new(handler: H, budget: Arc<MemoryBudget>, phase: watch::Receiver<Phase>) -> Self {
         Self { handler: Arc::new(handler), budget, phase }
     }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::super::OutboundRequests;
     use super::*;
 
-    type Serve<'a, F> = fn(AppStream, Arc<OutboundRequests>, &'a Arc<Budget>, watch::Receiver<Phase>) -> F;
+    type Serve<'a, F> = fn(AppStream, Arc<OutboundRequests>, &'a Arc<MemoryBudget>, watch::Receiver<Phase>) -> F;
 
     fn size_of_future<'a, F: Future>(_: Serve<'a, F>) -> usize {
         size_of::<F>()

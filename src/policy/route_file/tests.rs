@@ -1,4 +1,4 @@
-//! Routes as they are written, and the line for each mistake.
+//! Routes as they are written, and the line for each error.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn a_route_is_a_path_with_methods_and_rules() {
 }
 
 #[test]
-fn every_mistake_in_a_route_is_told_with_its_line() {
+fn every_diagnostic_in_a_route_is_told_with_its_line() {
     let text = "[[route]]\n\
         [[route]]\npath = '/a/../b'\nmethods = []\nallow = 'any'\n\
         [[route]]\npath = 7\nexact = 'yes'\nmethods = ['get', 'G E T', '*', 1]\nallow = ['anny', 'any']\nalow = []\n\

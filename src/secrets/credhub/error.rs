@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::crypto;
-    use crate::issuer::{Authority, InstanceSpec, Key, KeyKind};
+    use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
 
     #[test]
     fn only_what_may_pass_is_asked_again() {
@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn whom_it_was_shown_is_told_and_why_that_may_be_refused_only_as_far_as_it_is_known() {
         let now = SystemTime::now();
-        let authority = Authority::generate(now).unwrap();
-        let key = Key::generate(KeyKind::P256).unwrap();
+        let authority = CertificateAuthority::generate(now).unwrap();
+        let key = SubjectKey::generate(KeyKind::P256).unwrap();
         let told = |spec: &InstanceSpec, at: SystemTime| {
             let issued = authority.issue_with_key(spec, &key, now).unwrap();
             let pair =

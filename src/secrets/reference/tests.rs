@@ -5,7 +5,7 @@ use strum::VariantArray;
 
 const ALL: &[SecretSource] = SecretSource::VARIANTS;
 
-fn one(value: &str) -> Reference {
+fn parsed(value: &str) -> Reference {
     match &parse(value, ALL, ReferenceLocation::Variable).unwrap().unwrap().0[..] {
         [TemplatePart::Reference(reference)] => reference.clone(),
         pieces => panic!("{pieces:?}"),
@@ -22,25 +22,25 @@ fn plain(request: Request, key: Option<&str>) -> Reference {
 
 #[test]
 fn a_whole_value_is_a_reference_to_one_secret() {
-    assert_eq!(one("vault:secret/data/app#pass word"), plain(kv("secret/data/app", None), Some("pass word")));
-    assert_eq!(one("vault:secret/data/app#a.b#3"), plain(kv("secret/data/app", Some(3)), Some("a.b")));
-    assert_eq!(one("credhub:/c/broker/x"), plain(Request::CredHub { name: "/c/broker/x".to_owned() }, None));
-    assert_eq!(one("credhub:/x#user"), plain(Request::CredHub { name: "/x".to_owned() }, Some("user")));
-    assert_eq!(one("file:/etc/secret"), plain(Request::File { path: "/etc/secret".into() }, None));
+    assert_eq!(parsed("vault:secret/data/app#pass word"), plain(kv("secret/data/app", None), Some("pass word")));
+    assert_eq!(parsed("vault:secret/data/app#a.b#3"), plain(kv("secret/data/app", Some(3)), Some("a.b")));
+    assert_eq!(parsed("credhub:/c/broker/x"), plain(Request::CredHub { name: "/c/broker/x".to_owned() }, None));
+    assert_eq!(parsed("credhub:/x#user"), plain(Request::CredHub { name: "/x".to_owned() }, Some("user")));
+    assert_eq!(parsed("file:/etc/secret"), plain(Request::File { path: "/etc/secret".into() }, None));
     let sealed = Request::Transit {
         mount: "team/transit".to_owned(),
         key: "app-1".to_owned(),
         ciphertext: "vault:v2:Ab+/cd==".to_owned(),
     };
-    assert_eq!(one("transit:team/transit/app-1:vault:v2:Ab+/cd=="), plain(sealed, None));
+    assert_eq!(parsed("transit:team/transit/app-1:vault:v2:Ab+/cd=="), plain(sealed, None));
 }
 
 #[test]
 fn options_stand_at_the_end_of_each_kind() {
     for value in ["vault:a/b#c", "credhub:/a", "file:/a", "transit:m/k:vault:v1:AA=="] {
         let options = |options: &str| {
-            let reference = one(&format!("{value}{options}"));
-            assert_eq!(Reference { as_file: false, optional: false, ..reference.clone() }, one(value));
+            let reference = parsed(&format!("{value}{options}"));
+            assert_eq!(Reference { as_file: false, optional: false, ..reference.clone() }, parsed(value));
             (reference.as_file, reference.optional)
         };
         assert_eq!(options("?file"), (true, false));

@@ -121,7 +121,7 @@ impl VaultError {
     pub fn is_transient(&self, operation: VaultOperation) -> bool {
         match self {
             Self::Unreachable { error, .. } => error.is_transient(),
-            // Vault says 500 of some mistakes that no time mends.
+            // Vault says 500 of some errors that no time mends.
             Self::Refused { text, .. } if operation == VaultOperation::Login && login_help(text).is_some() => false,
             Self::Refused { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 412 | 425 | 429)
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_time_mends_is_told_apart_from_what_may_pass() {
+    fn what_is_permanent_is_told_apart_from_what_may_pass() {
         for (status, text, operation, transient) in [
             (500, "no matching role", VaultOperation::Login, false),
             (500, "no instance ID on given certificate", VaultOperation::Login, false),

@@ -262,11 +262,11 @@ impl TrackedLease {
     fn let_go(&mut self, session: &VaultSession) {
         let now = Instant::now();
         self.before.retain(|(ends, holder)| {
-            let is_over = *ends <= now;
-            if is_over {
+            let has_expired = *ends <= now;
+            if has_expired {
                 session.let_go(holder);
             }
-            !is_over
+            !has_expired
         });
     }
 }

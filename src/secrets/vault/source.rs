@@ -15,7 +15,7 @@ use super::session::VaultSession;
 use crate::secrets::{FetchFuture, LastError, Request, SecretPart, SecretResponse, SecretStore, SourceError};
 
 /// For so long one request is tried again and again, if what it fails by may pass.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RETRY_FOR: Duration = Duration::from_secs(20);
 
 /// Between two tries.
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -39,15 +39,15 @@ impl VaultSource {
     pub(super) async fn fetch_held(
         &self,
         request: &Request,
-        trouble: &LastError,
+        last_error: &LastError,
     ) -> Result<(SecretResponse, Arc<HeldToken>), SourceError> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + RETRY_FOR;
         loop {
             match self.ask(request).await {
                 Ok(found) => return found,
                 Err(failure) if failure.error.is_transient(failure.operation) && Instant::now() + BETWEEN < until => {
                     tracing::debug!(error = %failure.error, "Vault request failed; retrying");
-                    trouble.note(failure.into());
+                    last_error.note(failure.into());
                     sleep(BETWEEN).await;
                 }
                 Err(failure) => return Err(failure.into()),
@@ -147,9 +147,9 @@ impl From<SourceFailure> for SourceError {
 }
 
 impl SecretStore for VaultSource {
-    fn fetch<'a>(&'a self, request: &'a Request, trouble: &'a LastError) -> FetchFuture<'a> {
+    fn fetch<'a>(&'a self, request: &'a Request, last_error: &'a LastError) -> FetchFuture<'a> {
         Box::pin(async move {
-            let (answer, held) = self.fetch_held(request, trouble).await?;
+            let (answer, held) = self.fetch_held(request, last_error).await?;
             if let Some(lease) = &answer.lease {
                 self.0.hold(&lease.id, held).await;
             }

@@ -146,7 +146,7 @@ fn open_folder(path: &Path) -> Result<OwnedFd, WriteError> {
 
 impl WriteError {
     /// Whether no waiting would help: the path itself is wrong.
-    pub(crate) fn is_mistake(&self) -> bool {
+    pub(crate) fn is_user_error(&self) -> bool {
         matches!(self, Self::IsFolder | Self::IsNoFile | Self::OpenFolder | Self::IsMountPoint | Self::OthersFile)
     }
 }

@@ -157,7 +157,7 @@ impl OutboundCloseReason {
     }
 
     /// Whether it is the endpoint that has broken off what went on behind the handshake.
-    pub fn is_the_endpoints(self) -> bool {
+    pub fn is_endpoint_fault(self) -> bool {
         matches!(
             self,
             Self::ClientCertificateRejected

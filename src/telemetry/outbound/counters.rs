@@ -85,7 +85,7 @@ pub struct OutboundCounters {
     pool_hits: AtomicU64,
     pool_misses: AtomicU64,
     pool_idle: AtomicUsize,
-    pool_retired: AtomicU64,
+    pool_rotation_closes: AtomicU64,
     attempts: [AtomicU64; AttemptResult::COUNT],
     resolves: [AtomicU64; ResolveResult::COUNT],
     bytes_up: AtomicU64,
@@ -111,7 +111,7 @@ impl OutboundCounters {
             pool_hits: AtomicU64::default(),
             pool_misses: AtomicU64::default(),
             pool_idle: AtomicUsize::default(),
-            pool_retired: AtomicU64::default(),
+            pool_rotation_closes: AtomicU64::default(),
             attempts: std::array::from_fn(|_| AtomicU64::default()),
             resolves: std::array::from_fn(|_| AtomicU64::default()),
             bytes_up: AtomicU64::default(),
@@ -165,8 +165,8 @@ impl OutboundCounters {
     }
 
     /// A connection that carried requests was ended because its pair is no longer in service.
-    pub fn count_retired(&self) {
-        self.pool_retired.fetch_add(1, Ordering::Relaxed);
+    pub fn count_rotation_close(&self) {
+        self.pool_rotation_closes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One attempt at an endpoint has come to this.
@@ -230,9 +230,9 @@ impl OutboundCounters {
     }
 
     /// Connections that were ended because of their pair.
-    pub fn retired(&self) -> u64 {
+    pub fn rotation_closes(&self) -> u64 {
         let of_tcp = [OutboundCloseReason::CredentialRotated, OutboundCloseReason::CredentialExpired];
-        of_tcp.map(|reason| self.closed(reason)).iter().sum::<u64>() + self.pool_retired.load(Ordering::Relaxed)
+        of_tcp.map(|reason| self.closed(reason)).iter().sum::<u64>() + self.pool_rotation_closes.load(Ordering::Relaxed)
     }
 
     /// Attempts that have come to `result`.

@@ -63,7 +63,7 @@ impl Server for OurServer {
             match decrypted {
                 Ok(decrypted) => {
                     self.held.drain(..decrypted.used);
-                    if !decrypted.stopped {
+                    if !decrypted.paused {
                         break;
                     }
                 }

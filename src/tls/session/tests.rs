@@ -94,7 +94,7 @@ impl ConnectedSession {
         });
         let heard = match decrypted {
             Ok(decrypted) => {
-                assert!(!decrypted.stopped);
+                assert!(!decrypted.paused);
                 DecryptOutcome::Plaintext(plaintext, wire.len() - decrypted.used)
             }
             Err(_) => DecryptOutcome::Violation,
@@ -188,7 +188,7 @@ fn a_sink_that_breaks_off_gets_the_next_record_later() {
         ControlFlow::Break(())
     });
     let first = first.unwrap();
-    assert!(first.stopped && first.used < wire.len());
+    assert!(first.paused && first.used < wire.len());
     assert_eq!(two.hear(&mut wire[first.used..]).0, DecryptOutcome::Plaintext(b"two".to_vec(), 0));
 }
 

@@ -15,14 +15,15 @@ use crate::config::TlsSettings;
 use crate::credentials::Pair;
 use crate::crypto::provider;
 use crate::identity::Client;
-use crate::issuer::{Authority, Credential, InstanceSpec};
+use crate::issuer::{CertificateAuthority, Credential, InstanceSpec};
 use crate::policy::Policy;
 use crate::tls::{ServerConfigs, SigningLimiter, handshake, read_hello};
 use crate::trust::ClientAuth;
 
 type TestStream = StreamOwned<ClientConnection, std::net::TcpStream>;
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());
+static AUTHORITY: LazyLock<CertificateAuthority> =
+    LazyLock::new(|| CertificateAuthority::generate(SystemTime::now()).unwrap());
 static CREDENTIAL: LazyLock<(InstanceSpec, Credential)> = LazyLock::new(|| {
     let spec = InstanceSpec::generate().unwrap();
     let credential = AUTHORITY.issue(&spec, SystemTime::now()).unwrap();

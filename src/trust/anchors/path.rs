@@ -117,7 +117,7 @@ impl TrustAnchors {
                 return false;
             };
             let has_signed = |subject: &[u8], key: &[u8]| {
-                subject == certificate.issuer() && signed.by(key, algorithms) == SignatureCheck::Valid
+                subject == certificate.issuer() && signed.verify_signature(key, algorithms) == SignatureCheck::Valid
             };
             if cas.iter().any(|ca| has_signed(ca.name(), ca.key())) {
                 return true;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{Counted, Pair};
 use crate::support::client::{Ending, read_to_end};
 
-type Way = (&'static str, &'static str, fn(Pair) -> Counted);
+type CloseCase = (&'static str, &'static str, fn(Pair) -> Counted);
 
 /// Name, reason, and what happens. At its end the connection is closed.
-pub(super) const ALL: [Way; 15] = [
+pub(super) const ALL: [CloseCase; 15] = [
     ("the app is done", "completed", app_is_done),
     ("the client is done and the app answers", "completed", client_is_done),
     ("the client is done, FIN, and the app answers", "completed", client_is_done_by_fin),

@@ -14,7 +14,7 @@ const SENTENCE: &str = "Unable to interpolate credhub refs: ";
 
 fn failing(credhub: &CredHub) -> Outcome {
     let instance = Instance::new();
-    instance.outcome(instance.asking(credhub).env("VCAP_SERVICES", DOCUMENT))
+    instance.outcome(instance.with_credhub(credhub).env("VCAP_SERVICES", DOCUMENT))
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_server_that_is_not_the_one_meant_is_told_nothing() {
     assert!(failure.contains(ca.to_str().unwrap()) && failure.contains("--credhub-ca"), "{failure}");
 
     let credhub = CredHub::named("credhub.example", |_| Said::Nothing);
-    let outcome = instance.outcome(instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT));
+    let outcome = instance.outcome(instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT));
     let failure = outcome.failure();
     assert!(failure.contains("credhub.example"), "{failure}");
     assert_eq!((credhub.asked().len(), other.asked().len()), (0, 0));
@@ -146,10 +146,12 @@ fn nobody_who_listens_and_nobody_who_answers_are_said_with_the_tries() {
         outcome.failure()
     );
 
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "700ms");
+    let setup =
+        instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "700ms");
     let outcome = instance.outcome(setup);
     assert!(outcome.failure().contains("no answer within 700ms"), "{}", outcome.failure());
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_RESOLVE_TIMEOUT", "300ms");
+    let setup =
+        instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_RESOLVE_TIMEOUT", "300ms");
     let outcome = instance.outcome(setup);
     let failure = outcome.failure();
     assert!(
@@ -163,11 +165,13 @@ fn nobody_who_listens_and_nobody_who_answers_are_said_with_the_tries() {
 fn an_answer_that_drips_is_waited_for_no_longer_than_for_one_that_does_not_come() {
     let instance = Instance::new();
     let credhub = CredHub::start(|_| Said::Dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{"));
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "900ms");
+    let setup =
+        instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "900ms");
     let outcome = instance.outcome(setup);
     assert!(outcome.failure().contains("no answer within 900ms"), "{}", outcome.failure());
     let credhub = CredHub::start(|_| Said::Dripping(b"HTTP/1.1 2"));
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "900ms");
+    let setup =
+        instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDHUB_TIMEOUT", "900ms");
     let outcome = instance.outcome(setup);
     assert_eq!(outcome.status.code(), Some(69), "{}", outcome.log);
     assert!(outcome.environment.is_none());
@@ -202,7 +206,8 @@ fn a_start_without_a_certificate_to_show_ends_as_elsewhere() {
     let instance = Instance::new();
     std::fs::remove_file(instance.credentials.key()).unwrap();
     let credhub = CredHub::knowing(&[]);
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDENTIAL_TIMEOUT", "300ms");
+    let setup =
+        instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT).env("VESTIBULE_CREDENTIAL_TIMEOUT", "300ms");
     let outcome = instance.outcome(setup);
     assert_eq!((outcome.status.code(), outcome.environment.is_none()), (Some(66), true));
     assert_eq!(credhub.asked().len(), 0);

@@ -45,7 +45,7 @@ fn credhub_is_asked_again_with_the_new_pair_where_it_refuses_the_old_one() {
         true => Said::Json(200, ANSWER.to_owned()),
         false => error(401, "invalid_token"),
     });
-    let outcome = instance.outcome(instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT));
+    let outcome = instance.outcome(instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT));
     assert_eq!(outcome.value("VCAP_SERVICES"), Some(r#"{"a":[{"name":"db","credentials":{"password":"S3cret"}}]}"#));
     assert_eq!(credhub.asked().len(), 2);
 }
@@ -55,7 +55,7 @@ fn credhub_is_asked_again_with_the_new_pair_where_the_old_one_is_refused_in_the_
     let mut instance = Instance::new();
     let rotation = Rotation::of(&mut instance);
     let credhub = CredHub::admitting(move |leaf| rotation.admits(leaf), |_| Said::Json(200, ANSWER.to_owned()));
-    let outcome = instance.outcome(instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT));
+    let outcome = instance.outcome(instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT));
     assert!(outcome.value("VCAP_SERVICES").unwrap().contains("S3cret"));
     assert_eq!(credhub.asked().len(), 1);
 }
@@ -68,7 +68,7 @@ fn who_refuses_the_new_pair_as_well_is_asked_once_with_each() {
         rotation.admits(&asked.leaf);
         error(401, "invalid_token")
     });
-    let outcome = instance.outcome(instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT));
+    let outcome = instance.outcome(instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT));
     let (failure, app) = (outcome.failure(), instance.credentials.spec.app.to_string());
     assert!(failure.contains(&format!("it was shown the certificate of app {app}, instance ")), "{failure}");
     assert!(failure.contains("valid until ") && failure.contains("see CredHub's log"), "{failure}");
@@ -82,7 +82,7 @@ fn who_refuses_the_new_pair_as_well_is_asked_once_with_each() {
 fn a_pair_that_is_refused_in_the_handshake_is_told_and_is_not_tried_again() {
     let instance = Instance::new();
     let credhub = CredHub::admitting(|_| false, |_| Said::Nothing);
-    let outcome = instance.outcome(instance.asking(&credhub).env("VCAP_SERVICES", DOCUMENT));
+    let outcome = instance.outcome(instance.with_credhub(&credhub).env("VCAP_SERVICES", DOCUMENT));
     let (failure, app) = (outcome.failure(), instance.credentials.spec.app.to_string());
     assert!(failure.contains("does not accept our certificate") && failure.contains(&app), "{failure}");
     assert!(!failure.contains("tries"), "{failure}");

@@ -27,7 +27,7 @@ fn a_thousand_bindings_of_which_none_is_there_are_an_error_in_time_that_names_so
     let instance = Instance::new();
     let credhub = CredHub::knowing(&[]);
     let began = Instant::now();
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", &thousand_services());
+    let setup = instance.with_credhub(&credhub).env("VCAP_SERVICES", &thousand_services());
     let outcome = instance.outcome(setup);
     let failure = outcome.failure();
     assert!(failure.contains("service \"db-") && failure.contains(" and others: https://"), "{failure}");
@@ -43,7 +43,7 @@ fn the_one_of_a_thousand_bindings_that_is_missing_is_named() {
     let known: Vec<(&str, Value)> = names.iter().map(|name| (name.as_str(), json!({ "p": 1 }))).collect();
     let credhub = CredHub::knowing(&known);
     let began = Instant::now();
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", &thousand_services());
+    let setup = instance.with_credhub(&credhub).env("VCAP_SERVICES", &thousand_services());
     let outcome = instance.outcome(setup);
     assert!(outcome.failure().contains("404"), "{}", outcome.failure());
     // A busy machine may need more time for all of them than is spent on a name.
@@ -61,7 +61,7 @@ fn a_credhub_that_takes_its_time_to_say_that_bindings_are_missing_is_an_error_of
         if is_whole { error(404, "no such credential") } else { Said::Nothing }
     });
     let began = Instant::now();
-    let setup = instance.asking(&credhub).env("VCAP_SERVICES", &thousand_services());
+    let setup = instance.with_credhub(&credhub).env("VCAP_SERVICES", &thousand_services());
     let outcome = instance.outcome(setup);
     assert!(outcome.failure().contains("has answered 404: no such credential"), "{}", outcome.failure());
     assert!(began.elapsed() < FOR_ALL, "{:?}", began.elapsed());

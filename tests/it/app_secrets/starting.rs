@@ -44,7 +44,7 @@ impl Waiting {
 }
 
 /// Its admin listener is where `folder` says.
-fn asking(instance: &Instance, credhub: &CredHub, app: &[&str]) -> Setup {
+fn with_credhub(instance: &Instance, credhub: &CredHub, app: &[&str]) -> Setup {
     let (ca, admin) = (credhub.ca(), format!("unix:{}", instance.path("admin").display()));
     let url = credhub.url();
     let options = ["--credhub-url", &url, "--credhub-ca", ca.to_str().unwrap(), "--admin", &admin];
@@ -65,7 +65,7 @@ fn meanwhile_the_admin_listener_answers_and_no_app_is_there() {
         let (instance, waiting) = (Instance::new(), Waiting::new());
         let out = instance.out();
         let script = format!("cat /proc/self/environ > {}; exec sleep 60", out.display());
-        let setup = asking(&instance, &waiting.credhub, &["sh", "-c", &script]).env("VESTIBULE_THREADS", threads);
+        let setup = with_credhub(&instance, &waiting.credhub, &["sh", "-c", &script]).env("VESTIBULE_THREADS", threads);
         let sidecar = setup.start();
         waiting.asked();
         let ready = instance.admin("/readyz?verbose");
@@ -115,7 +115,7 @@ fn a_stop_ends_it_at_once_and_no_app_is_started() {
         let (instance, waiting) = (Instance::new(), Waiting::new());
         let out = instance.out();
         let app = ["cp", "/proc/self/environ", out.to_str().unwrap()];
-        let setup = asking(&instance, &waiting.credhub, &app).env("VESTIBULE_THREADS", threads);
+        let setup = with_credhub(&instance, &waiting.credhub, &app).env("VESTIBULE_THREADS", threads);
         // Nobody is served yet who would be waited for.
         let sidecar = setup.env("VESTIBULE_DRAIN_DELAY", "5m").env("VESTIBULE_DRAIN_TIMEOUT", "10m").start();
         waiting.asked();
@@ -132,7 +132,7 @@ fn what_would_stop_the_app_stops_the_start_and_what_would_not_does_nothing() {
         let (instance, waiting) = (Instance::new(), Waiting::new());
         let out = instance.out();
         let app = ["cp", "/proc/self/environ", out.to_str().unwrap()];
-        let sidecar = asking(&instance, &waiting.credhub, &app).env("VESTIBULE_SIGNAL_MAP", map).start();
+        let sidecar = with_credhub(&instance, &waiting.credhub, &app).env("VESTIBULE_SIGNAL_MAP", map).start();
         waiting.asked();
         for other in ["USR1", "WINCH", "CONT"] {
             sidecar.signal(other);
@@ -151,7 +151,7 @@ fn connections_reach_the_app_afterwards_whatever_the_number_of_threads() {
         let instance = Instance::new();
         let credhub = CredHub::knowing(&[("/c/db", json!({ "password": "S3cret" }))]);
         let app = crate::support::app::echo();
-        let setup = asking(&instance, &credhub, &["sleep", "60"]).env("VESTIBULE_APP", &app.to_string());
+        let setup = with_credhub(&instance, &credhub, &["sleep", "60"]).env("VESTIBULE_APP", &app.to_string());
         let sidecar = setup.env("VESTIBULE_THREADS", threads).ready();
         sidecar.wait_for("app started");
         served(&instance, &sidecar);

@@ -145,7 +145,7 @@ const BROKEN: &[Broken] = &[
 ];
 
 #[test]
-fn every_broken_set_up_is_told_with_its_mend() {
+fn every_broken_set_up_is_told_with_its_help() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let mut missed = Vec::new();

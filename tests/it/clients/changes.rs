@@ -170,7 +170,7 @@ fn a_policy_file_that_is_written_in_place_admits_nobody_at_no_moment() {
 fn client_cas_are_rotated_in_two_steps_without_a_restart() {
     let backend = Backend::new();
     let now = SystemTime::now();
-    let next = Authority::generate(now).unwrap();
+    let next = CertificateAuthority::generate(now).unwrap();
     let (spec, old_pair) = someone();
     let new_pair = next.issue(&spec, now).unwrap();
     let sidecar = backend.before(app::echo()).arg("--allow").arg("cf:any").ready();

@@ -213,7 +213,7 @@ fn what_changes_behaviour_is_refused_with_the_path_of_the_field() {
 }
 
 #[test]
-fn a_refusal_says_what_was_expected_and_the_mend_and_stands_alone() {
+fn a_refusal_says_what_was_expected_and_the_help_and_stands_alone() {
     let one = |from, to| match parse(&mutated(from, to)) {
         Err(lines) => lines.join("\n"),
         Ok(_) => panic!("{to:?} was not refused"),
@@ -245,7 +245,7 @@ fn a_refusal_says_what_was_expected_and_the_mend_and_stands_alone() {
 }
 
 #[test]
-fn all_mistakes_are_reported_at_once() {
+fn all_diagnostics_are_reported_at_once() {
     let text = mutated("    type: STATIC", "    type: EDS")
         .replace("reuse_port: false", "transparent: true")
         .replace("port_value: 9090", "port_value: x");

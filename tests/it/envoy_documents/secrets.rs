@@ -14,7 +14,7 @@ use crate::support::diego::sds_validation_context;
 
 fn context(text: &str) -> Result<sds::ValidationContext, Vec<String>> {
     let read = sds::validation_context(Path::new("sds.yaml"), text, "id-validation-context");
-    read.map_err(|mistakes| lines(&mistakes))
+    read.map_err(|diagnostics| lines(&diagnostics))
 }
 
 fn anywhere(exact: &str) -> AltName {
@@ -101,7 +101,7 @@ fn leaks(text: &str, key: &str) -> bool {
 
 fn pair(text: &str) -> Result<sds::TlsCertificate, String> {
     let read = sds::pair(Path::new("sds.yaml"), text, "id-cert-and-key");
-    read.map_err(|mistakes| lines(&mistakes).join("\n"))
+    read.map_err(|diagnostics| lines(&diagnostics).join("\n"))
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn over_h2(mut wire: Wire) -> Told {
     told.answer = stream.answer();
     if told.is_whole && wire.ended.is_none() {
         let _ = wire.send(&get(3, AFTERWARDS, false));
-        while !streams.stream(3).is_over() && wire.more(Instant::now() + LIMIT) == More::Bytes {
+        while !streams.stream(3).is_closed() && wire.more(Instant::now() + LIMIT) == More::Bytes {
             told.wrong = streams.take_in(&mut wire.bytes).err();
         }
         let after = streams.stream(3).answer();

@@ -11,7 +11,7 @@ use super::requests::LIMIT;
 use super::wire::Wire;
 use super::within;
 use crate::relay::anonymous_kib;
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 use crate::support::client::{Connector, connector};
 use crate::support::credentials::{Credentials, roots_pem};
 use crate::support::sidecar::{Setup, Sidecar};
@@ -19,10 +19,10 @@ use crate::support::sidecar::{Setup, Sidecar};
 /// A front with its app.
 pub(super) struct Front {
     pub(super) app: Recorder,
-    way: Way,
+    kind: FrontKind,
 }
 
-enum Way {
+enum FrontKind {
     Vestibule { sidecar: Box<Sidecar>, connector: Box<Connector>, _files: Box<(Credentials, TempDir)> },
     Plain(SocketAddr),
 }
@@ -42,28 +42,28 @@ impl Front {
             setup = setup.arg("--policy").arg(policy.to_str().unwrap());
         }
         let (mut sidecar, connector) = (Box::new(setup.start()), Box::new(connector(credentials.instance())));
-        let started = within(PATIENCE, || {
+        let started = within(TEST_TIMEOUT, || {
             let is_ready = !sidecar.lines_of("certificate loaded").is_empty();
             (is_ready || !sidecar.is_running()).then_some(is_ready)
         });
         if started != Some(true) {
             return Err(format!("the program does not start: {:#?}", sidecar.lines()));
         }
-        Ok(Self { app, way: Way::Vestibule { sidecar, connector, _files: Box::new((credentials, dir)) } })
+        Ok(Self { app, kind: FrontKind::Vestibule { sidecar, connector, _files: Box::new((credentials, dir)) } })
     }
 
     /// Nothing: the client's bytes reach the app as they are.
     pub(super) fn nothing() -> Self {
         let app = Recorder::start();
-        let way = Way::Plain(app.addr());
-        Self { app, way }
+        let kind = FrontKind::Plain(app.addr());
+        Self { app, kind }
     }
 
     /// A connection on which this protocol is spoken.
     pub(super) fn connect(&self, alpn: &str) -> io::Result<Wire> {
-        match &self.way {
-            Way::Plain(addr) => Wire::plain(*addr),
-            Way::Vestibule { sidecar, connector, .. } => {
+        match &self.kind {
+            FrontKind::Plain(addr) => Wire::plain(*addr),
+            FrontKind::Vestibule { sidecar, connector, .. } => {
                 let client = connector.as_ref().clone().alpn(&[alpn]).connect(sidecar.addr())?;
                 let chosen = client.tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
                 if chosen.as_deref() != Some(alpn) {
@@ -76,7 +76,7 @@ impl Front {
 
     /// Whether the access log has an answer's id, with this reason and status. What is wrong is said.
     pub(super) fn logged(&self, status: u16, reason: &str, id: &str) -> Option<String> {
-        let Way::Vestibule { sidecar, .. } = &self.way else { return None };
+        let FrontKind::Vestibule { sidecar, .. } = &self.kind else { return None };
         let entry = || sidecar.lines().into_iter().find(|line| line["id"] == id);
         let Some(entry) = within(LIMIT, entry) else {
             return Some(format!("no entry of the access log has the id {id} ({reason})"));
@@ -87,22 +87,22 @@ impl Front {
 
     /// The program's anonymous memory in KiB.
     pub(super) fn memory(&self) -> u64 {
-        match &self.way {
-            Way::Vestibule { sidecar, .. } => anonymous_kib(sidecar.pid()),
-            Way::Plain(_) => 0,
+        match &self.kind {
+            FrontKind::Vestibule { sidecar, .. } => anonymous_kib(sidecar.pid()),
+            FrontKind::Plain(_) => 0,
         }
     }
 
     /// Whether what was refused is answered by the program.
     pub(super) fn is_vestibule(&self) -> bool {
-        matches!(self.way, Way::Vestibule { .. })
+        matches!(self.kind, FrontKind::Vestibule { .. })
     }
 
     /// Whether the program still runs.
     pub(super) fn runs(&mut self) -> bool {
-        match &mut self.way {
-            Way::Vestibule { sidecar, .. } => sidecar.is_running(),
-            Way::Plain(_) => true,
+        match &mut self.kind {
+            FrontKind::Vestibule { sidecar, .. } => sidecar.is_running(),
+            FrontKind::Plain(_) => true,
         }
     }
 }

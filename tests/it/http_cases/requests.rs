@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// What a client saw.
 #[derive(Debug, Default)]
-struct Seen {
+struct ObservedResponse {
     answers: Vec<Answer>,
     /// The answer to the request that followed.
     after: Option<Answer>,
@@ -33,7 +33,9 @@ pub(super) fn run(case: &Case, front: &Front) -> (Vec<String>, Vec<Recorded>) {
     front.app.answer(Script::Ok);
     let seen = match front.connect("http/1.1") {
         Ok(wire) => watch(case, wire),
-        Err(error) => Seen { wrong: vec![format!("no connection: {error}")], ..Seen::default() },
+        Err(error) => {
+            ObservedResponse { wrong: vec![format!("no connection: {error}")], ..ObservedResponse::default() }
+        }
     };
     // The connection is closed: what the app has of it is all of it.
     let (recorded, late) = front.app.take();
@@ -45,8 +47,8 @@ pub(super) fn run(case: &Case, front: &Front) -> (Vec<String>, Vec<Recorded>) {
 }
 
 /// Writes, and watches what comes.
-fn watch(case: &Case, mut wire: Wire) -> Seen {
-    let mut seen = Seen::default();
+fn watch(case: &Case, mut wire: Wire) -> ObservedResponse {
+    let mut seen = ObservedResponse::default();
     for part in &case.send {
         // Who is refused early need not read it all.
         if wire.send(part).is_err() {
@@ -62,7 +64,7 @@ fn watch(case: &Case, mut wire: Wire) -> Seen {
         match next(&mut wire, deadline) {
             Ok(Some(answer)) => seen.answers.push(answer),
             Ok(None) => break,
-            Err(fault) => return Seen { wrong: vec![fault], ..seen },
+            Err(fault) => return ObservedResponse { wrong: vec![fault], ..seen },
         }
     }
     seen.closed = wire.ended.is_some();
@@ -78,7 +80,7 @@ fn watch(case: &Case, mut wire: Wire) -> Seen {
                     Ok(Some(answer)) => seen.answers.push(answer),
                     Ok(None) if wire.ended.is_none() => break,
                     Ok(None) => seen.closed = true,
-                    Err(fault) => return Seen { wrong: vec![fault], ..seen },
+                    Err(fault) => return ObservedResponse { wrong: vec![fault], ..seen },
                 }
             }
         }
@@ -90,7 +92,7 @@ fn watch(case: &Case, mut wire: Wire) -> Seen {
                     Ok(Some(answer)) if answer.body == AFTER => break seen.after = Some(answer),
                     Ok(Some(answer)) => seen.answers.push(answer),
                     Ok(None) => break,
-                    Err(fault) => return Seen { wrong: vec![fault], ..seen },
+                    Err(fault) => return ObservedResponse { wrong: vec![fault], ..seen },
                 }
             }
             seen.closed = wire.ended.is_some();
@@ -127,7 +129,7 @@ fn open_target(case: &Case) -> &str {
 }
 
 /// The answers and the connection's end, held to the case.
-fn answers(case: &Case, front: &Front, seen: &Seen) -> Vec<String> {
+fn answers(case: &Case, front: &Front, seen: &ObservedResponse) -> Vec<String> {
     let mut wrong = Vec::new();
     if seen.silent || !seen.wrong.is_empty() {
         return wrong;

@@ -15,7 +15,7 @@ const ABUSE: (Duration, u64) = (Duration::from_secs(1), 1024);
 
 /// What a client saw.
 #[derive(Debug, Default)]
-struct Seen {
+struct ObservedResponse {
     stream: Stream,
     goaway: Vec<u32>,
     closed: bool,
@@ -37,7 +37,9 @@ pub(super) fn run(case: &Case, front: &Front) -> (Vec<String>, Vec<Recorded>) {
     let parts: Vec<&[u8]> = case.send.iter().map(Vec::as_slice).collect();
     let (seen, kept) = match front.connect("h2") {
         Ok(wire) => watch(&parts, &alternatives, wire),
-        Err(error) => (Seen { wrong: Some(format!("no connection: {error}")), ..Seen::default() }, None),
+        Err(error) => {
+            (ObservedResponse { wrong: Some(format!("no connection: {error}")), ..ObservedResponse::default() }, None)
+        }
     };
     let memory = front.memory();
     drop(kept);
@@ -60,8 +62,8 @@ pub(super) fn run(case: &Case, front: &Front) -> (Vec<String>, Vec<Recorded>) {
 }
 
 /// Writes, and watches what comes. The connection is given back, open.
-fn watch(parts: &[&[u8]], alternatives: &[&str], mut wire: Wire) -> (Seen, Option<Wire>) {
-    let (mut seen, mut streams) = (Seen::default(), Streams::default());
+fn watch(parts: &[&[u8]], alternatives: &[&str], mut wire: Wire) -> (ObservedResponse, Option<Wire>) {
+    let (mut seen, mut streams) = (ObservedResponse::default(), Streams::default());
     let started = Instant::now();
     for part in parts {
         // Whoever is sent away need not be listened to.
@@ -76,8 +78,8 @@ fn watch(parts: &[&[u8]], alternatives: &[&str], mut wire: Wire) -> (Seen, Optio
         if let Err(fault) = streams.take_in(&mut wire.bytes) {
             seen.wrong = Some(format!("no client can read what comes: {fault}"));
         }
-        let is_over = streams.stream(1).is_over() && !waits_for_goaway;
-        if seen.wrong.is_some() || is_over || streams.goaway.iter().any(|code| *code != 0) {
+        let is_closed = streams.stream(1).is_closed() && !waits_for_goaway;
+        if seen.wrong.is_some() || is_closed || streams.goaway.iter().any(|code| *code != 0) {
             break;
         }
         if wire.more(deadline) != More::Bytes {
@@ -90,7 +92,7 @@ fn watch(parts: &[&[u8]], alternatives: &[&str], mut wire: Wire) -> (Seen, Optio
 }
 
 /// The answer, held to the case.
-fn answer(case: &Case, front: &Front, seen: &Seen, alternatives: &[&str]) -> Option<String> {
+fn answer(case: &Case, front: &Front, seen: &ObservedResponse, alternatives: &[&str]) -> Option<String> {
     let answer = seen.stream.answer();
     if alternatives.iter().any(|one| is_seen(one, seen)) {
         let answer = answer.filter(|_| seen.stream.ended)?;
@@ -103,7 +105,7 @@ fn answer(case: &Case, front: &Front, seen: &Seen, alternatives: &[&str]) -> Opt
 }
 
 /// Whether this alternative came: a status, `rst(N)` or `goaway(N)`.
-fn is_seen(alternative: &str, seen: &Seen) -> bool {
+fn is_seen(alternative: &str, seen: &ObservedResponse) -> bool {
     let code = |kind: &str| -> Option<u32> {
         let code = alternative.strip_prefix(kind)?.strip_prefix('(')?.strip_suffix(')')?;
         Some(code.parse().unwrap())
@@ -124,15 +126,15 @@ mod tests {
 
     #[test]
     fn an_answer_over_http2_is_a_status_a_reset_or_a_goaway() {
-        let mut reset = Seen::default();
+        let mut reset = ObservedResponse::default();
         reset.stream.reset = Some(1);
-        let goaway = Seen { goaway: vec![0, 11], ..Seen::default() };
+        let goaway = ObservedResponse { goaway: vec![0, 11], ..ObservedResponse::default() };
         assert!(is_seen("rst(1)", &reset) && !is_seen("rst(2)", &reset) && !is_seen("goaway(1)", &reset));
         assert!(is_seen("goaway(11)", &goaway) && !is_seen("goaway(1)", &goaway) && !is_seen("rst(11)", &goaway));
         assert!(!is_seen("200", &reset));
         let mut streams = Streams::default();
         streams.take_in(&mut b"\0\0\x01\x01\x04\0\0\0\x01\x88".to_vec()).unwrap();
-        let mut answered = Seen { stream: streams.stream(1), ..Seen::default() };
+        let mut answered = ObservedResponse { stream: streams.stream(1), ..ObservedResponse::default() };
         assert!(!is_seen("200", &answered));
         answered.stream.ended = true;
         assert!(is_seen("200", &answered) && !is_seen("400", &answered));

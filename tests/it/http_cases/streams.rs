@@ -45,7 +45,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Whether nothing more can come.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.ended || self.reset.is_some()
     }
 

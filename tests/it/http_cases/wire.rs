@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustls::ClientConnection;
 
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 use crate::support::client::{Client, Ending};
 
 /// A connection, in plaintext or inside TLS.
@@ -42,7 +42,7 @@ impl Wire {
     pub(super) fn plain(addr: SocketAddr) -> io::Result<Self> {
         let tcp = TcpStream::connect(addr)?;
         tcp.set_nodelay(true)?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
+        tcp.set_write_timeout(Some(TEST_TIMEOUT))?;
         Self::new(None, tcp)
     }
 

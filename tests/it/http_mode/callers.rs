@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64, Encoding};
-use vestibule::issuer::{Authority, Credential, InstanceSpec};
+use vestibule::issuer::{CertificateAuthority, Credential, InstanceSpec};
 
 use super::talk::{Answer, Talk};
 use super::{Front, GET, fields};
@@ -136,7 +136,7 @@ fn a_forwarded_certificate_of_the_router_does_not_make_a_caller_of_it() {
 fn who_cannot_be_believed_is_refused_and_what_is_no_identity_too() {
     let (spec, pair) = someone();
     let behind = Behind::new("--allow any");
-    let stranger = Authority::generate(SystemTime::now()).unwrap().issue(&spec, SystemTime::now()).unwrap();
+    let stranger = CertificateAuthority::generate(SystemTime::now()).unwrap().issue(&spec, SystemTime::now()).unwrap();
     let hours = |hours: u64| SystemTime::now() - Duration::from_secs(3600 * hours);
     let old = issue_at(&InstanceSpec { validity: Duration::from_secs(60), ..spec.clone() }, hours(2));
     for untrusted in [&stranger, &old] {

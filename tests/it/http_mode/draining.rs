@@ -12,7 +12,7 @@ use crate::support::client::{Client, Connector, Ending, connector};
 use crate::support::credentials::Credentials;
 use crate::support::http_app::HttpApp;
 use crate::support::sidecar::{Setup, Sidecar};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{TEST_TIMEOUT, eventually};
 
 /// An app that has a request and waits for the test's word.
 pub(super) fn request_at(app: &App) -> TcpStream {
@@ -220,7 +220,7 @@ fn clients_that_never_pause_lose_nothing_while_the_app_ends_at_term() {
             assert_eq!(user.join().unwrap(), Ok(()));
         }
         assert_eq!(sidecar.exited().code(), Some(0));
-        assert!(began.elapsed() < PATIENCE, "{:?}: it waits for the drain timeout", began.elapsed());
+        assert!(began.elapsed() < TEST_TIMEOUT, "{:?}: it waits for the drain timeout", began.elapsed());
         let unanswered = sidecar.lines_of("request completed").into_iter().filter(|entry| entry["status"] != 200);
         assert_eq!(unanswered.collect::<Vec<_>>(), [] as [serde_json::Value; 0]);
     }

@@ -31,8 +31,8 @@ fn an_app_of_http1_is_asked_in_http1() {
     let app = HttpApp::saying("ok");
     let front = Front::open(app.addr(), "");
     let client = h2(&front);
-    let asking = Request::get("https://app.test/x?y=1").header("cookie", "a=1").header("cookie", "b=2");
-    let answer = client.ask(asking.header("te", "trailers").body(()).unwrap(), vec![]).unwrap();
+    let pending = Request::get("https://app.test/x?y=1").header("cookie", "a=1").header("cookie", "b=2");
+    let answer = client.ask(pending.header("te", "trailers").body(()).unwrap(), vec![]).unwrap();
     assert_eq!((answer.status, answer.text()), (200, "ok"));
     assert!(!answer.head.contains_key("connection") && !answer.head.contains_key("transfer-encoding"));
     let answer = client.ask(post("/upload"), vec![Frame::data(Bytes::from("some")), Frame::data(Bytes::from("thing"))]);
@@ -53,7 +53,7 @@ fn streams_are_served_at_once_each_on_a_connection_of_its_own() {
     let app = App::start();
     let front = Front::open(app.addr(), "");
     let client = h2(&front);
-    let asking: Vec<_> = (0..8).map(|n| client.begin(request(&format!("/{n}")), vec![])).collect();
+    let pending: Vec<_> = (0..8).map(|n| client.begin(request(&format!("/{n}")), vec![])).collect();
     let mut connections: Vec<_> = (0..8).map(|_| app.accept()).collect();
     // In the opposite order.
     for connection in connections.iter_mut().rev() {
@@ -67,8 +67,8 @@ fn streams_are_served_at_once_each_on_a_connection_of_its_own() {
         let path = head.split(' ').nth(1).unwrap();
         write!(connection, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len()).unwrap();
     }
-    for (n, asking) in asking.into_iter().enumerate() {
-        assert_eq!(client.end(asking).unwrap().text(), format!("/{n}"));
+    for (n, pending) in pending.into_iter().enumerate() {
+        assert_eq!(client.end(pending).unwrap().text(), format!("/{n}"));
     }
 }
 
@@ -116,9 +116,9 @@ fn refusals_have_the_answers_of_http1_and_the_connection_goes_on() {
     let answer = client.ask(trace, vec![]).unwrap();
     assert_eq!((answer.status, answer.head["vestibule-reason"].to_str().unwrap()), (405, "trace"));
     // A body that is begun and not gone on with.
-    let (sender, asking) = client.begin_streaming(post("/"));
+    let (sender, pending) = client.begin_streaming(post("/"));
     sender.blocking_send(Frame::data(Bytes::from("abc"))).unwrap();
-    let answer = client.end(asking).unwrap();
+    let answer = client.end(pending).unwrap();
     assert_eq!((answer.status, answer.head["vestibule-reason"].to_str().unwrap()), (408, "timeout"));
     assert_eq!(client.ask(request("/"), vec![]).unwrap().text(), "ok");
 }
@@ -185,8 +185,8 @@ fn the_entry_of_a_refused_request_says_whom_it_was_for() {
 }
 
 fn grpc(path: &str) -> Request<()> {
-    let asking = Request::post(format!("https://app.test{path}")).header("content-type", "application/grpc");
-    asking.header("te", "trailers").body(()).unwrap()
+    let pending = Request::post(format!("https://app.test{path}")).header("content-type", "application/grpc");
+    pending.header("te", "trailers").body(()).unwrap()
 }
 
 #[test]
@@ -217,8 +217,8 @@ fn both_sides_of_a_call_stream_at_once() {
     let app = h2c::echo();
     let front = Front::open(app, "--app-protocol h2c");
     let client = h2(&front);
-    let (sender, asking) = client.begin_streaming(grpc("/echo"));
-    let mut streaming = client.head(asking).unwrap();
+    let (sender, pending) = client.begin_streaming(grpc("/echo"));
+    let mut streaming = client.head(pending).unwrap();
     for n in 0..1000 {
         let message = format!("message {n}");
         sender.blocking_send(Frame::data(Bytes::from(message.clone()))).unwrap();
@@ -272,11 +272,11 @@ fn large_bodies_pass_both_ways_and_a_reader_that_is_slow_takes_no_memory() {
         let front = Front::open(addr, options);
         let client = h2(&front);
         let before = anonymous_kib(front.sidecar.pid());
-        let (sender, asking) = client.begin_streaming(post("/echo"));
+        let (sender, pending) = client.begin_streaming(post("/echo"));
         let part = Bytes::from((0..100_000_u32).map(|at| (at % 251) as u8).collect::<Vec<_>>());
         let mut most = 0;
         sender.blocking_send(Frame::data(part.clone())).unwrap();
-        let mut streaming = client.head(asking).unwrap();
+        let mut streaming = client.head(pending).unwrap();
         for _ in 0..200 {
             sender.blocking_send(Frame::data(part.clone())).unwrap();
             assert!(client.next(&mut streaming, part.len()) == part);
@@ -328,13 +328,13 @@ fn a_stream_that_is_under_way_ends_whole_while_the_instance_stops() {
     let app = App::start();
     let mut front = Front::open(app.addr(), "");
     let client = h2(&front);
-    let asking = client.begin(request("/"), vec![]);
+    let pending = client.begin(request("/"), vec![]);
     let mut connection = app.accept();
     connection.read_exact(&mut [0; 16]).unwrap();
     front.sidecar.signal("TERM");
     front.sidecar.wait_for("listeners closed");
     connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndo").unwrap();
-    let mut streaming = client.head(asking).unwrap();
+    let mut streaming = client.head(pending).unwrap();
     assert_eq!(client.next(&mut streaming, 2), b"do");
     connection.write_all(b"ne").unwrap();
     assert_eq!(client.rest(streaming).unwrap().body, b"ne");

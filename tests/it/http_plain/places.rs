@@ -16,7 +16,7 @@ use crate::support::diego::sds_pair;
 use crate::support::http_app::HttpApp;
 use crate::support::machine::in_namespaces;
 use crate::support::sidecar::Setup;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{TEST_TIMEOUT, eventually};
 
 /// A connection to `to` from `from`, whose first bytes have been sent.
 fn from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
@@ -24,7 +24,7 @@ fn from(from: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
     socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into())?;
     socket.connect(&to.into())?;
     let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TEST_TIMEOUT))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
     Ok(stream)
 }

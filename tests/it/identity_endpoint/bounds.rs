@@ -102,7 +102,7 @@ fn ten_thousand_requests_are_a_bounded_number_of_signatures() {
     let measured = Measured::new(setup);
     let ask = |text: &str| {
         let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
-        stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::support::TEST_TIMEOUT)).unwrap();
         stream.write_all(text.as_bytes()).unwrap();
         Answer::read(stream)
     };
@@ -184,7 +184,7 @@ fn what_a_head_may_not_be_is_answered_as_all_else_is() {
 }
 
 #[test]
-fn a_mistake_in_a_body_is_named_by_its_member_and_nothing_of_the_body_is_said() {
+fn an_error_in_a_body_is_named_by_its_member_and_nothing_of_the_body_is_said() {
     let endpoint = Endpoint::new();
     for (body, detail) in [
         ("", "not one JSON object of audience, ttl, form, policies, bind, fresh"),

@@ -138,7 +138,7 @@ fn without_its_ca_a_token_is_nobodys_and_the_cas_are_read_anew() {
     let token = endpoint.token(r#"{"audience":"vault"}"#).token();
     let body = json!({"token": token, "audience": "vault"});
     assert_eq!(verdict(&endpoint.verify(&body)), (200, "permit".to_owned()));
-    let other = vestibule::issuer::Authority::generate(std::time::SystemTime::now()).unwrap().roots_pem();
+    let other = vestibule::issuer::CertificateAuthority::generate(std::time::SystemTime::now()).unwrap().roots_pem();
     std::fs::write(ca.with_extension("new"), other).unwrap();
     std::fs::rename(ca.with_extension("new"), &ca).unwrap();
     let refused = eventually("the other CA", || Some(endpoint.verify(&body)).filter(|answer| answer.status == 403));

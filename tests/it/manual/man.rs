@@ -16,7 +16,7 @@ With `CF_INSTANCE_CERT` and `CF_INSTANCE_KEY` set no option is needed: it listen
 
 const SOURCES: &str = "\
 Each option is also a variable (`--tls-min`: `VESTIBULE_TLS_MIN`) and a key in the file that `--config` names (`tls-min`). Flag beats variable, \
-variable beats file. All mistakes are reported in one run. A list is given by commas or by repeating the flag. A duration has a unit: `10s`, `1m 30s`.";
+variable beats file. All diagnostics are reported in one run. A list is given by commas or by repeating the flag. A duration has a unit: `10s`, `1m 30s`.";
 
 const SIGNALS: [(&str, &str); 3] = [
     ("TERM, INT", "Drain: close the listeners, let connections end, stop the app. A second one skips ahead."),
@@ -82,7 +82,7 @@ pub(super) fn page() -> String {
     }
 
     page.line(".SH ENVIRONMENT");
-    page.tagged(&bold("VESTIBULE_*"), "The options. An unknown one is a mistake.");
+    page.tagged(&bold("VESTIBULE_*"), "The options. An unknown one is an error.");
     for option in options::OPTIONS {
         if let Some(platform) = option.platform {
             page.tagged(&bold(platform), &format!("Stands for `{}`, where nothing else gives it.", option.flag()));

@@ -55,7 +55,7 @@ fn assert_room_is_made(measured: &Measured, mut goes_on: impl FnMut()) {
 }
 
 /// A connection of the app that has sent `text` and reads nothing.
-fn asking(addr: SocketAddr, text: &str) -> TcpStream {
+fn app_client(addr: SocketAddr, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
@@ -72,9 +72,9 @@ fn downloads_that_the_app_does_not_read_make_room_when_memory_is_short_and_those
     let serving = backend.before(torrent()).arg("--allow").arg("cf:any").ready();
     let measured = measured(caller.dialling(&[serving.addr()], &app_guid(&backend)));
     let addr = outbound(&measured.sidecar);
-    let mut reading = asking(addr, "x");
+    let mut reading = app_client(addr, "x");
     read_some(&mut reading);
-    let unread: Vec<_> = (0..STUCK).map(|_| asking(addr, "x")).collect();
+    let unread: Vec<_> = (0..STUCK).map(|_| app_client(addr, "x")).collect();
     assert_room_is_made(&measured, || read_some(&mut reading));
     drop(unread);
 }
@@ -94,7 +94,7 @@ fn uploads_that_the_server_does_not_take_make_room_when_memory_is_short() {
 
 /// A connection of the app that sends `head`, and then without end.
 fn pouring(addr: SocketAddr, head: &str) -> TcpStream {
-    let stream = asking(addr, head);
+    let stream = app_client(addr, head);
     let mut writer = stream.try_clone().unwrap();
     std::thread::spawn(move || while writer.write_all(&[7; 64 * KIB]).is_ok() {});
     stream
@@ -111,9 +111,9 @@ fn bodies_of_responses_that_the_app_does_not_read_make_room_when_memory_is_short
     let measured = measured(sending_by(&caller, &[serving.addr()], &app_guid(&backend), ""));
     let addr = outbound(&measured.sidecar);
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let mut reading = asking(addr, request);
+    let mut reading = app_client(addr, request);
     read_some(&mut reading);
-    let unread: Vec<_> = (0..STUCK).map(|_| asking(addr, request)).collect();
+    let unread: Vec<_> = (0..STUCK).map(|_| app_client(addr, request)).collect();
     assert_room_is_made(&measured, || read_some(&mut reading));
     drop(unread);
 }

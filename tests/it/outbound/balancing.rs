@@ -132,9 +132,11 @@ fn an_endpoint_whose_responses_are_of_no_use_is_ejected_though_each_has_a_connec
         let more = format!("balance = \"round-robin\"\n{more}");
         let sidecar = super::http::sending(&caller, &addrs, &app_guid(&backend), &more);
         let ejected = eventually("the ejection", || {
-            let mut asking = std::net::TcpStream::connect(outbound(&sidecar)).unwrap();
-            asking.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-            crate::support::client::read_to_end(&asking);
+            let mut app_client = std::net::TcpStream::connect(outbound(&sidecar)).unwrap();
+            app_client
+                .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            crate::support::client::read_to_end(&app_client);
             ejection(&sidecar)
         });
         assert_eq!(ejected["endpoint_addr"], addrs[0].to_string(), "{response}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::http::{Asking, assert_told_to_write_http, before};
+use super::http::{AppClient, assert_told_to_write_http, before};
 use super::{Caller, app_guid};
 use crate::clients::Backend;
 use crate::support::app;
@@ -61,7 +61,7 @@ fn a_request_that_names_a_listed_server_is_sent_there_with_our_identity() {
          X-Forwarded-Client-Cert: forged\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n",
         serving.addr()
     );
-    let (head, body) = Asking::at(proxy(&sidecar)).ask(&text);
+    let (head, body) = AppClient::at(proxy(&sidecar)).ask(&text);
     assert!(head.starts_with("HTTP/1.1 200 ") && body == "hello", "{head}{body}");
     let asked = app.asked()[0].head.to_ascii_lowercase();
     assert_eq!(asked, format!("get /x?y=1 http/1.1\r\nhost: {}\r\n\r\n", serving.addr()), "the URL says who is meant");
@@ -82,13 +82,13 @@ fn a_websocket_may_be_asked_for_by_its_own_scheme() {
         })
     });
     let (_caller, _backend, serving, sidecar) = through(&app, &[]);
-    let mut asking = Asking::at(proxy(&sidecar));
+    let mut app_client = AppClient::at(proxy(&sidecar));
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket";
     let request = format!("GET ws://{0}/chat HTTP/1.1\r\nHost: {0}\r\n{upgrade}\r\n\r\n", serving.addr());
-    asking.0.write_all(request.as_bytes()).unwrap();
-    let head = asking.head();
+    app_client.0.write_all(request.as_bytes()).unwrap();
+    let head = app_client.head();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    assert_eq!(read_to_end(&asking.0).0, b"hi");
+    assert_eq!(read_to_end(&app_client.0).0, b"hi");
     assert!(app.asked()[0].head.starts_with("GET /chat HTTP/1.1\r\n"), "{:?}", app.asked());
     assert_told_to_write_http(proxy(&sidecar));
 }
@@ -100,10 +100,10 @@ fn requests_of_one_connection_may_name_different_servers_and_connections_to_them
     let caller = Caller::new();
     let to = [first.addr(), second.addr()].map(|addr| format!("{addr}=cf:any"));
     let sidecar = setup(&caller, &[&to[0], &to[1]]).ready();
-    let mut asking = Asking::at(proxy(&sidecar));
+    let mut app_client = AppClient::at(proxy(&sidecar));
     for _ in 0..2 {
-        assert_eq!(asking.ask(&get_from(first.addr())).1, "one");
-        assert_eq!(asking.ask(&get_from(second.addr())).1, "other");
+        assert_eq!(app_client.ask(&get_from(first.addr())).1, "one");
+        assert_eq!(app_client.ask(&get_from(second.addr())).1, "other");
     }
     for app in [&one, &other] {
         assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 0]);
@@ -118,12 +118,12 @@ fn plaintext_behind_connect_is_sent_on_with_our_identity() {
         format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\nProxy-Connection: close\r\n\r\n", serving.addr()),
         format!("CONNECT {} HTTP/1.0\r\n\r\n", serving.addr()),
     ] {
-        let mut asking = Asking::at(proxy(&sidecar));
-        asking.0.write_all(connect.as_bytes()).unwrap();
-        assert!(asking.head().contains(" 200 "));
-        let (_, body) = asking.ask("GET /x HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n");
+        let mut app_client = AppClient::at(proxy(&sidecar));
+        app_client.0.write_all(connect.as_bytes()).unwrap();
+        assert!(app_client.head().contains(" 200 "));
+        let (_, body) = app_client.ask("GET /x HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n");
         assert_eq!(body, "hello");
-        drop(asking);
+        drop(app_client);
     }
     assert!(app.asked()[0].head.starts_with("GET /x HTTP/1.1\r\nHost: backend\r\n"), "it is not touched");
     let entries = eventually("two entries", || {
@@ -141,11 +141,11 @@ fn plaintext_behind_connect_is_sent_on_with_our_identity() {
 fn bytes_that_are_sent_with_connect_are_not_lost() {
     let app = HttpApp::saying("hello");
     let (_caller, _backend, serving, sidecar) = through(&app, &[]);
-    let mut asking = Asking::at(proxy(&sidecar));
+    let mut app_client = AppClient::at(proxy(&sidecar));
     let text = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n", serving.addr());
-    asking.0.write_all(text.as_bytes()).unwrap();
-    assert!(asking.head().starts_with("HTTP/1.1 200 "));
-    assert_eq!(asking.answer().1, "hello");
+    app_client.0.write_all(text.as_bytes()).unwrap();
+    assert!(app_client.head().starts_with("HTTP/1.1 200 "));
+    assert_eq!(app_client.answer().1, "hello");
 }
 
 /// A record with the beginning of a ClientHello.
@@ -158,12 +158,12 @@ fn tls_of_the_apps_own_is_passed_on_as_it_is_and_said_once_or_refused() {
     let to = format!("{app}=cf:any");
     let sidecar = setup(&caller, &[&to]).ready();
     for _ in 0..2 {
-        let mut asking = Asking::at(proxy(&sidecar));
-        asking.0.write_all(format!("CONNECT {app} HTTP/1.1\r\nHost: {app}\r\n\r\n").as_bytes()).unwrap();
-        assert!(asking.head().starts_with("HTTP/1.1 200 "));
-        asking.0.write_all(CLIENT_HELLO).unwrap();
-        asking.0.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(read_to_end(&asking.0), (CLIENT_HELLO.to_vec(), Ending::Fin));
+        let mut app_client = AppClient::at(proxy(&sidecar));
+        app_client.0.write_all(format!("CONNECT {app} HTTP/1.1\r\nHost: {app}\r\n\r\n").as_bytes()).unwrap();
+        assert!(app_client.head().starts_with("HTTP/1.1 200 "));
+        app_client.0.write_all(CLIENT_HELLO).unwrap();
+        app_client.0.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&app_client.0), (CLIENT_HELLO.to_vec(), Ending::Fin));
     }
     let entry = entry(&sidecar);
     assert_eq!((&entry["mode"], &entry["bytes_up"]), (&"tunnel_tls".into(), &CLIENT_HELLO.len().into()));
@@ -173,11 +173,11 @@ fn tls_of_the_apps_own_is_passed_on_as_it_is_and_said_once_or_refused() {
     assert_eq!(warned(), 1);
 
     let refusing = setup(&caller, &[&to]).arg("--forward-proxy-tls-tunnel=refuse").ready();
-    let mut asking = Asking::at(proxy(&refusing));
-    asking.0.write_all(format!("CONNECT {app} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
-    asking.head();
-    asking.0.write_all(CLIENT_HELLO).unwrap();
-    assert_eq!(read_to_end(&asking.0), (Vec::new(), Ending::Reset));
+    let mut app_client = AppClient::at(proxy(&refusing));
+    app_client.0.write_all(format!("CONNECT {app} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+    app_client.head();
+    app_client.0.write_all(CLIENT_HELLO).unwrap();
+    assert_eq!(read_to_end(&app_client.0), (Vec::new(), Ending::Reset));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn what_is_no_request_for_a_listed_server_is_refused_and_nobody_is_dialled() {
         ("GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 403, "not_listed"),
         (format!("CONNECT elsewhere.example:{port} HTTP/1.1\r\nHost: a\r\n\r\n"), 403, "not_listed"),
     ] {
-        let (head, body) = Asking::at(proxy(&sidecar)).ask(&text);
+        let (head, body) = AppClient::at(proxy(&sidecar)).ask(&text);
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{text}{head}");
         assert!(head.contains(&format!("x-vestibule-reason: {reason}\r\n")), "{text}{head}");
         assert!(head.contains("connection: close\r\n") && body.starts_with("vestibule: "), "{text}{head}{body}");
@@ -235,7 +235,7 @@ fn an_address_of_this_machine_or_its_link_is_not_dialled_though_it_is_listed() {
             format!("GET http://{host}:{port}/ HTTP/1.1\r\nHost: a\r\n\r\n"),
             format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: a\r\n\r\n"),
         ] {
-            let (head, _) = Asking::at(proxy(&sidecar)).ask(&text);
+            let (head, _) = AppClient::at(proxy(&sidecar)).ask(&text);
             assert!(head.starts_with("HTTP/1.1 403 "), "{text}{head}");
             assert!(head.contains("x-vestibule-reason: address_not_allowed\r\n"), "{text}{head}");
         }
@@ -251,7 +251,7 @@ fn our_own_listeners_are_not_dialled_even_where_their_network_is_allowed() {
     let admin: SocketAddr = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
     for at in [proxy(&sidecar), admin, sidecar.addr()] {
         for text in [get_from(at), format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n\r\n")] {
-            let (head, body) = Asking::at(proxy(&sidecar)).ask(&text);
+            let (head, body) = AppClient::at(proxy(&sidecar)).ask(&text);
             assert!(
                 head.starts_with("HTTP/1.1 403 ") && body.contains("we listen there ourselves"),
                 "{text}{head}{body}"
@@ -267,7 +267,7 @@ fn whoever_answers_and_is_not_expected_gets_no_byte_of_a_request_nor_of_a_tunnel
     let caller = Caller::new();
     let to = format!("{}=cf:app:{}", serving.addr(), Credentials::new().spec.app);
     let sidecar = setup(&caller, &[&to]).ready();
-    let (head, body) = Asking::at(proxy(&sidecar)).ask(&get_from(serving.addr()));
+    let (head, body) = AppClient::at(proxy(&sidecar)).ask(&get_from(serving.addr()));
     assert!(
         head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: unexpected_identity\r\n"),
         "{head}"
@@ -275,21 +275,21 @@ fn whoever_answers_and_is_not_expected_gets_no_byte_of_a_request_nor_of_a_tunnel
     assert!(body.contains(&app_guid(&backend)), "{body}");
 
     let connect = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", serving.addr());
-    let mut asking = Asking::at(proxy(&sidecar));
-    asking.0.write_all(connect.as_bytes()).unwrap();
-    assert!(asking.head().starts_with("HTTP/1.1 200 "));
+    let mut app_client = AppClient::at(proxy(&sidecar));
+    app_client.0.write_all(connect.as_bytes()).unwrap();
+    assert!(app_client.head().starts_with("HTTP/1.1 200 "));
     // Whoever speaks HTTP is told in HTTP, and others by a reset.
-    let (head, _) = asking.ask("POST /secret HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nsecret");
+    let (head, _) = app_client.ask("POST /secret HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nsecret");
     assert!(
         head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: unexpected_identity\r\n"),
         "{head}"
     );
-    assert_eq!(read_to_end(&asking.0), (Vec::new(), Ending::Fin));
-    let mut asking = Asking::at(proxy(&sidecar));
-    asking.0.write_all(connect.as_bytes()).unwrap();
-    asking.head();
-    asking.0.write_all(b"\x00\x01secret").unwrap();
-    assert_eq!(read_to_end(&asking.0), (Vec::new(), Ending::Reset));
+    assert_eq!(read_to_end(&app_client.0), (Vec::new(), Ending::Fin));
+    let mut app_client = AppClient::at(proxy(&sidecar));
+    app_client.0.write_all(connect.as_bytes()).unwrap();
+    app_client.head();
+    app_client.0.write_all(b"\x00\x01secret").unwrap();
+    assert_eq!(read_to_end(&app_client.0), (Vec::new(), Ending::Reset));
     assert!(app.asked().is_empty());
 }
 
@@ -298,15 +298,15 @@ fn servers_that_are_not_listed_are_reached_without_our_identity_where_that_is_wa
     let app = HttpApp::saying("plain");
     let caller = Caller::new();
     let sidecar = setup(&caller, &[]).arg("--forward-proxy-unlisted=tunnel").ready();
-    let mut asking = Asking::at(proxy(&sidecar));
-    assert_eq!(asking.ask(&get_from(app.addr())).1, "plain");
+    let mut app_client = AppClient::at(proxy(&sidecar));
+    assert_eq!(app_client.ask(&get_from(app.addr())).1, "plain");
     let connect = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", app.addr());
-    asking.0.write_all(connect.as_bytes()).unwrap();
-    assert!(asking.head().starts_with("HTTP/1.1 200 "));
-    assert_eq!(asking.ask("GET /in HTTP/1.1\r\nHost: x\r\n\r\n").1, "plain");
+    app_client.0.write_all(connect.as_bytes()).unwrap();
+    assert!(app_client.head().starts_with("HTTP/1.1 200 "));
+    assert_eq!(app_client.ask("GET /in HTTP/1.1\r\nHost: x\r\n\r\n").1, "plain");
     let heads: Vec<_> = app.asked().into_iter().map(|asked| asked.head).collect();
     assert!(heads[0].starts_with("GET /x?y=1 ") && heads[1].starts_with("GET /in "), "{heads:?}");
-    drop(asking);
+    drop(app_client);
     let entries = eventually("both entries", || {
         let entries = sidecar.lines_of("request completed");
         (entries.len() == 2).then_some(entries)
@@ -324,7 +324,7 @@ fn a_server_may_be_named_by_another_port_than_it_has() {
     let to = format!("{}={}", serving.addr(), app_guid(&backend));
     let map = format!("--forward-proxy-map=127.0.0.1:80=:{}", serving.addr().port());
     let sidecar = setup(&caller, &[&to]).arg(&map).ready();
-    let (_, body) = Asking::at(proxy(&sidecar)).ask("GET http://127.0.0.1/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (_, body) = AppClient::at(proxy(&sidecar)).ask("GET http://127.0.0.1/ HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(body, "mapped");
     assert!(app.asked()[0].head.to_ascii_lowercase().contains("\r\nhost: 127.0.0.1\r\n"), "{}", app.asked()[0].head);
 }
@@ -341,19 +341,19 @@ fn a_switch_to_another_protocol_and_a_question_before_a_body_pass() {
         false => Reply::ok(std::str::from_utf8(&asked.body).unwrap()),
     });
     let (_caller, _backend, serving, sidecar) = through(&app, &[]);
-    let mut asking = Asking::at(proxy(&sidecar));
-    let (_, body) =
-        asking.ask(&format!("POST http://{}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", serving.addr()));
+    let mut app_client = AppClient::at(proxy(&sidecar));
+    let (_, body) = app_client
+        .ask(&format!("POST http://{}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", serving.addr()));
     assert_eq!(body, "body");
     let upgrade = format!(
         "GET http://{}/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         serving.addr()
     );
-    asking.0.write_all(upgrade.as_bytes()).unwrap();
-    assert!(asking.head().starts_with("HTTP/1.1 101 "));
-    asking.0.write_all(b"ping").unwrap();
-    asking.0.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(read_to_end(&asking.0), (b"ping".to_vec(), Ending::Fin));
+    app_client.0.write_all(upgrade.as_bytes()).unwrap();
+    assert!(app_client.head().starts_with("HTTP/1.1 101 "));
+    app_client.0.write_all(b"ping").unwrap();
+    app_client.0.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&app_client.0), (b"ping".to_vec(), Ending::Fin));
 }
 
 #[test]
@@ -361,10 +361,10 @@ fn a_client_that_says_nothing_behind_connect_is_told_to_use_an_outbound_listener
     let caller = Caller::new();
     let app = app::echo();
     let sidecar = setup(&caller, &[&format!("{app}=cf:any")]).ready();
-    let mut asking = Asking::at(proxy(&sidecar));
-    asking.0.write_all(format!("CONNECT {app} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
-    assert!(asking.head().starts_with("HTTP/1.1 200 "));
-    assert_eq!(read_to_end(&asking.0), (Vec::new(), Ending::Reset));
+    let mut app_client = AppClient::at(proxy(&sidecar));
+    app_client.0.write_all(format!("CONNECT {app} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+    assert!(app_client.head().starts_with("HTTP/1.1 200 "));
+    assert_eq!(read_to_end(&app_client.0), (Vec::new(), Ending::Reset));
     let entry = entry(&sidecar);
     assert_eq!((&entry["close_reason"], &entry["mode"]), (&"idle_timeout".into(), &"tunnel".into()));
     assert!(entry["detail"].as_str().unwrap().contains("--outbound"), "{entry}");
@@ -389,12 +389,12 @@ fn an_answer_that_is_awaited_or_under_way_behind_connect_or_an_upgrade_outlives_
     let ((_b1, upgrading), (_b2, answering)) = (before(&app), before(&streaming));
     let to = [upgrading.addr(), answering.addr()].map(|addr| format!("{addr}=cf:any"));
     let sidecar = setup(&caller, &[&to[0], &to[1]]).ready();
-    let mut upgraded = Asking::at(proxy(&sidecar));
+    let mut upgraded = AppClient::at(proxy(&sidecar));
     let text =
         format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", upgrading.addr());
     upgraded.0.write_all(text.as_bytes()).unwrap();
     assert!(upgraded.head().starts_with("HTTP/1.1 101 "));
-    let mut tunnel = Asking::at(proxy(&sidecar));
+    let mut tunnel = AppClient::at(proxy(&sidecar));
     tunnel.0.write_all(format!("CONNECT {} HTTP/1.1\r\n\r\n", answering.addr()).as_bytes()).unwrap();
     tunnel.head();
     tunnel.0.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
@@ -404,8 +404,8 @@ fn an_answer_that_is_awaited_or_under_way_behind_connect_or_an_upgrade_outlives_
     // Several times the silence in which a connection is let go.
     std::thread::sleep(Duration::from_millis(300));
     GO.store(true, Ordering::SeqCst);
-    for asking in [&upgraded, &tunnel] {
-        let (answer, ending) = read_to_end(&asking.0);
+    for app_client in [&upgraded, &tunnel] {
+        let (answer, ending) = read_to_end(&app_client.0);
         assert_eq!((String::from_utf8(answer).unwrap().as_str(), ending), ("part one, part two", Ending::Fin));
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::app_guid;
 use super::forward_proxy::{entry, get_from_name, proxy};
-use super::http::Asking;
+use super::http::AppClient;
 use super::{Caller, say};
 use crate::clients::Backend;
 use crate::support::client::Ending;
@@ -57,7 +57,7 @@ fn a_name_that_leads_to_this_machine_is_refused_though_it_led_elsewhere_before()
     let port = serving.addr().port();
     let sidecar = below_apps_internal(&caller, &backend, port);
     dns.say(NAME, Reply::Addresses(vec![ip(GOOD)], 0));
-    let ask = || Asking::at(proxy(&sidecar)).ask(&get_from_name(NAME, port));
+    let ask = || AppClient::at(proxy(&sidecar)).ask(&get_from_name(NAME, port));
     assert_eq!(ask().1, "hello");
     assert_eq!(entry(&sidecar)["endpoint_addr"], format!("{GOOD}:{port}"));
 
@@ -100,15 +100,15 @@ fn names_below_a_listed_domain_are_asked_for_and_what_is_wrong_with_them_is_told
         ("apps.internal", 403, "not_listed"),
         ("backend.apps.internal.example", 403, "not_listed"),
     ] {
-        let (head, _) = Asking::at(proxy(&sidecar)).ask(&get_from_name(name, port));
+        let (head, _) = AppClient::at(proxy(&sidecar)).ask(&get_from_name(name, port));
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {head}");
         assert!(head.contains(&format!("x-vestibule-reason: {reason}\r\n")), "{name}: {head}");
         let connect = format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}\r\n\r\n");
-        let (head, _) = Asking::at(proxy(&sidecar)).ask(&connect);
+        let (head, _) = AppClient::at(proxy(&sidecar)).ask(&connect);
         assert!(head.contains(&format!("x-vestibule-reason: {reason}\r\n")), "{name}: {head}");
     }
     for spelling in ["0.backend.apps.internal", "0.BACKEND.apps.internal", "0.backend.apps.internal."] {
-        assert_eq!(Asking::at(proxy(&sidecar)).ask(&get_from_name(spelling, port)).1, "hello", "{spelling}");
+        assert_eq!(AppClient::at(proxy(&sidecar)).ask(&get_from_name(spelling, port)).1, "hello", "{spelling}");
     }
     assert_eq!(
         dns.times("backend.apps.internal.example") + dns.times("apps.internal"),
@@ -130,7 +130,7 @@ fn an_address_that_another_app_has_now_gets_no_byte() {
     let port = serving.addr().port();
     let sidecar = below_apps_internal(&caller, &backend, port);
     dns.say(NAME, Reply::Addresses(vec![ip(GOOD)], 0));
-    let (head, _) = Asking::at(proxy(&sidecar)).ask(&get_from_name(NAME, port));
+    let (head, _) = AppClient::at(proxy(&sidecar)).ask(&get_from_name(NAME, port));
     assert!(head.contains("x-vestibule-reason: unexpected_identity\r\n"), "{head}");
     let (answer, ending) = say(proxy(&sidecar), format!("CONNECT {NAME}:{port} HTTP/1.1\r\n\r\n\0secret").as_bytes());
     assert!(answer.starts_with(b"HTTP/1.1 200 ") && ending == Ending::Reset, "{}", String::from_utf8_lossy(&answer));

@@ -9,7 +9,7 @@ use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
 use super::forward_proxy::{get_from, get_from_name, proxy, setup};
-use super::http::{Asking, before};
+use super::http::{AppClient, before};
 use super::{Caller, app_guid};
 use crate::health::get;
 use crate::support::http_app::HttpApp;
@@ -60,17 +60,17 @@ fn an_answer_of_our_own_names_the_server_that_was_tried_and_the_log_has_it_in_fi
     let port = app::nobody().port();
     let to = format!("localhost:{port}=cf:any");
     let sidecar = setup(&caller, &[&to]).ready();
-    let (head, body) = Asking::at(proxy(&sidecar)).ask(&get_from_name("localhost", port));
+    let (head, body) = AppClient::at(proxy(&sidecar)).ask(&get_from_name("localhost", port));
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
     let line = eventually("an entry", || sidecar.lines_of("request completed").into_iter().next());
     let addr = line["endpoint_addr"].as_str().unwrap();
     assert_eq!(body, format!("vestibule: localhost:{port} at {addr}: the endpoint refused the connection\n"));
     assert_eq!(line["detail"], "the endpoint refused the connection");
     let connect = format!("CONNECT localhost:{port} HTTP/1.1\r\n\r\n");
-    let (_, body) = Asking::at(proxy(&sidecar)).ask(&connect);
+    let (_, body) = AppClient::at(proxy(&sidecar)).ask(&connect);
     assert!(body.starts_with(&format!("vestibule: localhost:{port} at ")), "{body}");
     // Whoever is not listed is named as ever, and the log does not say the reason twice.
-    Asking::at(proxy(&sidecar)).ask(&get_from_name("elsewhere", port));
+    AppClient::at(proxy(&sidecar)).ask(&get_from_name("elsewhere", port));
     let detail = eventually("the refusal", || {
         sidecar.lines_of("request completed").into_iter().find(|line| line["close_reason"] == "not_listed")
     });
@@ -113,14 +113,14 @@ fn without_the_password_of_this_start_nothing_is_sent_on_and_it_is_in_no_log() {
     assert!(password.len() >= 32, "{url}");
     for wrong in ["", "Proxy-Authorization: Basic dmVzdGlidWxlOng=\r\n"] {
         let text = format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\n{wrong}\r\n", serving.addr());
-        let (head, _) = Asking::at(proxy(&sidecar)).ask(&text);
+        let (head, _) = AppClient::at(proxy(&sidecar)).ask(&text);
         assert!(head.starts_with("HTTP/1.1 407 ") && head.contains("proxy-authenticate: Basic realm="), "{head}");
     }
     assert!(app.asked().is_empty());
     let shown = Base64::encode_string(format!("vestibule:{password}").as_bytes());
     let text =
         format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic {shown}\r\n\r\n", serving.addr());
-    assert_eq!(Asking::at(proxy(&sidecar)).ask(&text).1, "let in");
+    assert_eq!(AppClient::at(proxy(&sidecar)).ask(&text).1, "let in");
     assert!(!app.asked()[0].head.contains(&shown), "the server gets it");
     let log = format!("{:?}", sidecar.lines());
     assert!(!log.contains(&password) && !log.contains(&shown), "{log}");
@@ -160,9 +160,9 @@ fn metrics_and_the_status_page_know_the_forward_proxy() {
     let to = format!("{}={}", serving.addr(), app_guid(&backend));
     let sidecar = setup(&caller, &[&to]).env("VESTIBULE_ADMIN", "127.0.0.1:0").ready();
     let admin = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
-    let mut asking = Asking::at(proxy(&sidecar));
-    asking.ask(&get_from(serving.addr()));
-    asking.ask("GET http://other.example/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut app_client = AppClient::at(proxy(&sidecar));
+    app_client.ask(&get_from(serving.addr()));
+    app_client.ask("GET http://other.example/ HTTP/1.1\r\nHost: a\r\n\r\n");
     let (_, metrics) = get(admin, "/metrics");
     for line in [
         "vestibule_outbound_forward_proxy_requests_total{mode=\"absolute\",status_class=\"2xx\"} 1",

@@ -46,9 +46,9 @@ pub(super) fn through(app: &HttpApp, more: &str) -> (Caller, Backend, Sidecar, S
 }
 
 /// An app's connection to its sidecar.
-pub(super) struct Asking(pub(super) TcpStream);
+pub(super) struct AppClient(pub(super) TcpStream);
 
-impl Asking {
+impl AppClient {
     pub(super) fn at(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -97,8 +97,8 @@ fn requests_of_one_connection_are_balanced_one_by_one_over_connections_that_are_
     let ((backend, first), (_, second)) = (before(&one), before(&other));
     let caller = Caller::new();
     let sidecar = sending(&caller, &[first.addr(), second.addr()], "cf:any", "balance = \"round-robin\"");
-    let mut asking = Asking::at(outbound(&sidecar));
-    let bodies: Vec<_> = (0..6).map(|_| asking.ask(GET).1).collect();
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    let bodies: Vec<_> = (0..6).map(|_| app_client.ask(GET).1).collect();
     assert_eq!(bodies.iter().filter(|body| *body == "one").count(), 3, "{bodies:?}");
     for app in [&one, &other] {
         assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 0, 0]);
@@ -118,14 +118,14 @@ fn requests_of_one_connection_are_balanced_one_by_one_over_connections_that_are_
 fn the_server_sees_its_own_host_or_the_apps_where_that_is_kept() {
     let app = HttpApp::saying("");
     let (_caller, _backend, serving, sidecar) = through(&app, "");
-    Asking::at(outbound(&sidecar)).ask(GET);
+    AppClient::at(outbound(&sidecar)).ask(GET);
     let head = app.asked()[0].head.to_ascii_lowercase();
     assert!(head.starts_with("get /x?y=1 http/1.1\r\n"), "{head}");
     assert!(head.contains(&format!("\r\nhost: {}\r\n", serving.addr())), "{head}");
     let (_caller, _backend, _serving, sidecar) = through(&app, "preserve-host = true");
-    let mut asking = Asking::at(outbound(&sidecar));
-    asking.ask(GET);
-    asking.ask("GET http://other.example:81/z HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    app_client.ask(GET);
+    app_client.ask("GET http://other.example:81/z HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let asked = app.asked();
     assert!(asked[1].head.to_ascii_lowercase().contains("\r\nhost: localhost:9000\r\n"), "{}", asked[1].head);
     let last = asked[2].head.to_ascii_lowercase();
@@ -139,7 +139,7 @@ fn whoever_answers_and_is_not_expected_is_sent_no_byte_and_the_app_is_told_why()
     let caller = Caller::new();
     let another = Credentials::new().spec.app;
     let sidecar = sending(&caller, &[serving.addr()], &format!("cf:app:{another}"), "");
-    let (head, body) = Asking::at(outbound(&sidecar)).ask(GET);
+    let (head, body) = AppClient::at(outbound(&sidecar)).ask(GET);
     assert!(
         head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: unexpected_identity\r\n"),
         "{head}"
@@ -155,17 +155,17 @@ fn nobody_there_a_limit_reached_and_a_name_that_is_nowhere_have_answers_of_their
     let caller = Caller::new();
     let nobody = crate::support::app::nobody();
     let sidecar = sending(&caller, &[nobody], "cf:any", "");
-    let (head, body) = Asking::at(outbound(&sidecar)).ask(GET);
+    let (head, body) = AppClient::at(outbound(&sidecar)).ask(GET);
     assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: connect_refused\r\n"), "{head}");
     assert_eq!(body, format!("vestibule: {nobody}: the endpoint refused the connection\n"));
 
     let app = HttpApp::start(|_| Reply::HandOver(|stream| drop(read_to_end(&stream))));
     let (_caller, _backend, _serving, sidecar) = through(&app, "max-connections = 1");
     let addr = outbound(&sidecar);
-    let mut first = Asking::at(addr);
+    let mut first = AppClient::at(addr);
     first.0.write_all(GET.as_bytes()).unwrap();
     eventually("the first request", || (!app.asked().is_empty()).then_some(()));
-    let (head, _) = Asking::at(addr).ask(GET);
+    let (head, _) = AppClient::at(addr).ask(GET);
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("x-vestibule-reason: overloaded\r\n"), "{head}");
     assert_eq!(app.asked().len(), 1);
 }
@@ -186,9 +186,9 @@ fn closing(times: usize) -> HttpApp {
 fn a_request_that_meets_a_kept_connection_at_its_end_is_sent_again_where_that_changes_nothing() {
     let app = closing(1);
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     for _ in 0..2 {
-        assert_eq!(asking.ask(GET).1, "ok");
+        assert_eq!(app_client.ask(GET).1, "ok");
     }
     assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!(requests(&sidecar, 2)[1]["resent"], true);
@@ -200,13 +200,13 @@ fn a_post_is_never_sent_twice() {
     let app = closing(usize::MAX);
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
     let addr = outbound(&sidecar);
-    assert_eq!(Asking::at(addr).ask(GET).1, "ok");
+    assert_eq!(AppClient::at(addr).ask(GET).1, "ok");
     for body in ["", "abc"] {
         let post = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        let (head, _) = Asking::at(addr).ask(&post);
+        let (head, _) = AppClient::at(addr).ask(&post);
         assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: no_response\r\n"), "{head}");
         // A connection is kept again, for the next.
-        assert_eq!(Asking::at(addr).ask(GET).1, "ok");
+        assert_eq!(AppClient::at(addr).ask(GET).1, "ok");
     }
     let posts = app.asked().iter().filter(|asked| asked.head.starts_with("POST")).count();
     assert_eq!(posts, 2);
@@ -223,7 +223,7 @@ fn a_new_pair_is_shown_by_the_next_request_and_the_one_under_way_comes_to_its_en
     });
     let (mut caller, _backend, serving, sidecar) = through(&app, "");
     let addr = outbound(&sidecar);
-    let (mut fast, mut slow) = (Asking::at(addr), Asking::at(addr));
+    let (mut fast, mut slow) = (AppClient::at(addr), AppClient::at(addr));
     assert_eq!(fast.ask(GET).1, "ok");
     slow.0.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     eventually("the slow request", || (app.asked().len() == 2).then_some(()));
@@ -252,8 +252,8 @@ fn an_endpoint_that_answers_with_errors_is_ejected_where_that_counts() {
     let caller = Caller::new();
     let more = "balance = \"round-robin\"\neject-on = \"5xx\"\neject = 2";
     let sidecar = sending(&caller, &[first.addr(), second.addr()], "cf:any", more);
-    let mut asking = Asking::at(outbound(&sidecar));
-    let statuses: Vec<_> = (0..12).map(|_| asking.ask(GET).0[9..12].to_owned()).collect();
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    let statuses: Vec<_> = (0..12).map(|_| app_client.ask(GET).0[9..12].to_owned()).collect();
     assert_eq!(statuses.iter().filter(|status| *status == "503").count(), 2, "{statuses:?}");
     assert_eq!(failing.asked().len(), 2);
 }
@@ -262,10 +262,10 @@ fn an_endpoint_that_answers_with_errors_is_ejected_where_that_counts() {
 fn an_idle_connection_is_closed_in_time_and_the_next_request_makes_another() {
     let app = HttpApp::saying("ok");
     let (_caller, _backend, serving, sidecar) = through(&app, "idle-timeout = \"100ms\"");
-    let mut asking = Asking::at(outbound(&sidecar));
-    asking.ask(GET);
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    app_client.ask(GET);
     serving.access_log_entry("completed");
-    asking.ask(GET);
+    app_client.ask(GET);
     assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(requests(&sidecar, 2)[1]["resent"], false);
 }
@@ -276,7 +276,7 @@ fn an_app_that_calls_others_in_its_own_shutdown_is_answered() {
     let caller = Caller::new();
     let (backend, serving) = before(&app);
     let mut sidecar = sending(&caller, &[serving.addr()], &app_guid(&backend), "");
-    assert_eq!(Asking::at(outbound(&sidecar)).ask(GET).1, "ok");
+    assert_eq!(AppClient::at(outbound(&sidecar)).ask(GET).1, "ok");
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::http::{Asking, GET, through};
+use super::http::{AppClient, GET, through};
 use super::outbound;
 use crate::support::client::read_to_end;
 use crate::support::eventually;
@@ -23,15 +23,15 @@ fn after_an_upgrade_that_was_declined_the_connection_goes_on() {
         false => Reply::ok("next"),
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     for _ in 0..2 {
-        assert_eq!(asking.ask(upgrade).1, "no");
-        assert_eq!(asking.ask(GET).1, "next");
+        assert_eq!(app_client.ask(upgrade).1, "no");
+        assert_eq!(app_client.ask(GET).1, "next");
     }
     // What was sent before the answer is the next request.
-    assert_eq!(asking.ask(&format!("{upgrade}{GET}")).1, "no");
-    assert_eq!(asking.answer().1, "next");
+    assert_eq!(app_client.ask(&format!("{upgrade}{GET}")).1, "no");
+    assert_eq!(app_client.answer().1, "next");
 }
 
 #[test]
@@ -49,14 +49,14 @@ fn an_app_that_goes_away_while_it_waits_is_noticed_and_its_place_is_free() {
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     // Another request may be there already.
     for (nth, (head, next)) in [("", ""), (upgrade, ""), ("", GET)].into_iter().enumerate() {
-        let mut asking = Asking::at(addr);
-        asking.0.write_all(format!("GET /hang HTTP/1.1\r\nHost: a\r\n{head}\r\n{next}").as_bytes()).unwrap();
+        let mut app_client = AppClient::at(addr);
+        app_client.0.write_all(format!("GET /hang HTTP/1.1\r\nHost: a\r\n{head}\r\n{next}").as_bytes()).unwrap();
         eventually("the request", || (app.asked().len() == 2 * nth + 1).then_some(()));
-        drop(asking);
+        drop(app_client);
         eventually("the end at the server", || {
             (GONE.load(std::sync::atomic::Ordering::SeqCst) == nth + 1).then_some(())
         });
-        assert_eq!(Asking::at(addr).ask(GET).1, "ok");
+        assert_eq!(AppClient::at(addr).ask(GET).1, "ok");
     }
     let gone =
         || sidecar.lines_of("request completed").iter().filter(|line| line["close_reason"] == "app_reset").count();
@@ -75,9 +75,9 @@ fn an_answer_to_a_question_before_a_body_arrives_whole_though_the_body_is_never_
         stream.write_all(b"large").unwrap();
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     let question = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
-    let (head, body) = asking.ask(question);
+    let (head, body) = app_client.ask(question);
     assert!(head.starts_with("HTTP/1.1 413 ") && body == "large", "{head}{body}");
     assert!(!format!("{:?}", sidecar.lines()).contains("panicked"));
 }
@@ -92,11 +92,11 @@ fn what_a_server_says_of_its_progress_is_not_taken_for_its_answer_to_the_questio
         stream.write_all(&body).unwrap();
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
-    asking.0.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").unwrap();
-    assert!(asking.head().starts_with("HTTP/1.1 100 "));
-    asking.0.write_all(b"abc").unwrap();
-    assert_eq!(asking.answer().1, "abc");
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    app_client.0.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").unwrap();
+    assert!(app_client.head().starts_with("HTTP/1.1 100 "));
+    app_client.0.write_all(b"abc").unwrap();
+    assert_eq!(app_client.answer().1, "abc");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn progress_without_end_is_no_response() {
         Reply::HandOver(|mut stream| while stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n").is_ok() {})
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let (head, body) = Asking::at(outbound(&sidecar)).ask(GET);
+    let (head, body) = AppClient::at(outbound(&sidecar)).ask(GET);
     assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: bad_response\r\n"), "{head}");
     assert!(body.contains("too much before its response"), "{body}");
 }
@@ -121,7 +121,7 @@ fn a_head_of_64_kib_is_passed_on_and_a_longer_one_is_no_response() {
         Reply::SendAndClose([ENDS[0], &filling, ENDS[1], "ok"].concat().into_bytes())
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let ask = |length| Asking::at(outbound(&sidecar)).ask(&format!("GET /{length} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let ask = |length| AppClient::at(outbound(&sidecar)).ask(&format!("GET /{length} HTTP/1.1\r\nHost: a\r\n\r\n"));
     for length in [MAX - 1, MAX] {
         let (head, body) = ask(length);
         assert!(head.starts_with("HTTP/1.1 200 ") && body == "ok", "{length}: {} bytes", head.len());
@@ -143,17 +143,17 @@ fn trailers_say_nothing_that_a_head_may_not_say_either_way() {
         )
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     let request = "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\
         Trailer: X-Forwarded-Client-Cert, X_Forwarded_Client_Cert, Proxy-Authorization, X-End\r\n\r\n0\r\n\
         X-Forwarded-Client-Cert: evil\r\nX_Forwarded_Client_Cert: evil\r\nProxy-Authorization: evil\r\nX-End: 1\r\n\r\n";
-    asking.0.write_all(request.as_bytes()).unwrap();
-    let head = asking.head();
+    app_client.0.write_all(request.as_bytes()).unwrap();
+    let head = app_client.head();
     assert!(!head.contains("forged"), "{head}");
     let mut body = Vec::new();
     while !body.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        asking.0.read_exact(&mut byte).unwrap();
+        app_client.0.read_exact(&mut byte).unwrap();
         body.push(byte[0]);
     }
     assert_eq!(std::str::from_utf8(&body).unwrap(), "0\r\nx-sum: 7\r\n\r\n");
@@ -180,11 +180,11 @@ fn no_other_way_to_send_requests_is_asked_for_and_none_but_the_one_that_was_is_t
         "Upgrade: websocket\r\nUpgrade: h2c",
     ] {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n{upgrade}\r\n\r\n");
-        assert_eq!(Asking::at(addr).ask(&text).1, "ok", "{upgrade}");
+        assert_eq!(AppClient::at(addr).ask(&text).1, "ok", "{upgrade}");
     }
     assert!(app.asked().iter().all(|asked| !asked.head.to_ascii_lowercase().contains("upgrade")), "{:?}", app.asked());
     let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let (head, _) = Asking::at(addr).ask(text);
+    let (head, _) = AppClient::at(addr).ask(text);
     assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: bad_response\r\n"), "{head}");
 }
 
@@ -201,7 +201,7 @@ fn targets_and_hosts_that_name_nothing_or_a_user_are_refused_and_not_logged() {
         ("GET /", "a b\t@#", "bad_host"),
         ("GET /", "user:hidden@a", "bad_host"),
     ] {
-        let (head, _) = Asking::at(addr).ask(&format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let (head, _) = AppClient::at(addr).ask(&format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert!(head.starts_with("HTTP/1.1 400 "), "{line} {host}: {head}");
         assert!(head.contains(&format!("x-vestibule-reason: {reason}\r\n")), "{line} {host}: {head}");
     }
@@ -214,7 +214,7 @@ fn targets_and_hosts_that_name_nothing_or_a_user_are_refused_and_not_logged() {
         ("OPTIONS *", "OPTIONS * "),
         ("GET http://a?q", "GET /?q "),
     ] {
-        assert_eq!(Asking::at(addr).ask(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")).1, "ok");
+        assert_eq!(AppClient::at(addr).ask(&format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")).1, "ok");
         let asked = app.asked().last().unwrap().head.clone();
         assert!(asked.starts_with(target), "{line}: {asked}");
     }
@@ -228,10 +228,10 @@ fn a_body_that_breaks_its_own_rules_is_the_apps_fault_and_is_logged_as_such() {
     let addr = outbound(&sidecar);
     let chunks = ["3\r\nabcXX", "ZZ\r\n", "0x3\r\nabc\r\n0\r\n\r\n", "00000000000000000000003\r\nabc\r\n", "3 \nabc"];
     for chunk in chunks {
-        let mut asking = Asking::at(addr);
+        let mut app_client = AppClient::at(addr);
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
-        asking.0.write_all(text.as_bytes()).unwrap();
-        let answer = String::from_utf8(read_to_end(&asking.0).0).unwrap();
+        app_client.0.write_all(text.as_bytes()).unwrap();
+        let answer = String::from_utf8(read_to_end(&app_client.0).0).unwrap();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{chunk:?}: {answer}");
     }
     let entries = eventually("the entries", || {
@@ -247,7 +247,7 @@ fn a_body_that_breaks_its_own_rules_is_the_apps_fault_and_is_logged_as_such() {
 fn connections_that_wait_for_a_request_are_closed_properly_at_the_end() {
     let app = HttpApp::saying("ok");
     let (_caller, _backend, serving, mut sidecar) = through(&app, "");
-    assert_eq!(Asking::at(outbound(&sidecar)).ask(GET).1, "ok");
+    assert_eq!(AppClient::at(outbound(&sidecar)).ask(GET).1, "ok");
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));
     let entry = serving.wait_until("the end", |line| line["message"] == "connection closed");
@@ -263,14 +263,14 @@ fn a_response_and_a_request_with_trailers_are_whole_and_their_connection_is_kept
         )
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     for _ in 0..3 {
         let request = "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: x-r\r\n\r\n\
             3\r\nabc\r\n0\r\nX-R: 1\r\n\r\n";
-        asking.0.write_all(request.as_bytes()).unwrap();
-        asking.head();
+        app_client.0.write_all(request.as_bytes()).unwrap();
+        app_client.head();
         let mut body = [0; b"3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n".len()];
-        asking.0.read_exact(&mut body).unwrap();
+        app_client.0.read_exact(&mut body).unwrap();
         assert_eq!(&body, b"3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n");
     }
     assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 0, 0]);
@@ -287,9 +287,9 @@ fn malformed_chunks_of_a_server_are_its_response_that_is_bad() {
         Reply::SendAndClose(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n".to_vec())
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
-    asking.0.write_all(GET.as_bytes()).unwrap();
-    let _ = read_to_end(&asking.0);
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    app_client.0.write_all(GET.as_bytes()).unwrap();
+    let _ = read_to_end(&app_client.0);
     let entry = eventually("the entry", || sidecar.lines_of("request completed").into_iter().next());
     assert_eq!(entry["close_reason"], "bad_response", "{entry}");
 }

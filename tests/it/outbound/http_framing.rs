@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::http::{Asking, GET, before, sending, through};
+use super::http::{AppClient, GET, before, sending, through};
 use super::{Caller, app_guid, entry, outbound};
 use crate::support::client::{Ending, read_to_end};
 use crate::support::eventually;
@@ -20,20 +20,20 @@ fn bodies_of_either_kind_pass_both_ways_with_their_trailers() {
         }
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     let known = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
-    assert_eq!(asking.ask(known).1, "ok");
+    assert_eq!(app_client.ask(known).1, "ok");
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-end\r\n\r\n5\r\nhello\r\n0\r\nx-end: 1\r\n\r\n";
-    assert_eq!(asking.ask(chunked).1, "ok");
-    asking.0.write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert!(asking.head().contains("content-length: 1000"));
-    asking.0.write_all(b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert!(asking.head().starts_with("HTTP/1.1 204 "));
-    asking.0.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let head = asking.head();
+    assert_eq!(app_client.ask(chunked).1, "ok");
+    app_client.0.write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(app_client.head().contains("content-length: 1000"));
+    app_client.0.write_all(b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(app_client.head().starts_with("HTTP/1.1 204 "));
+    app_client.0.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let head = app_client.head();
     assert!(head.contains("transfer-encoding: chunked") && !head.contains("content-length"), "{head}");
     let mut body = [0; 23];
-    asking.0.read_exact(&mut body).unwrap();
+    app_client.0.read_exact(&mut body).unwrap();
     assert_eq!(std::str::from_utf8(&body).unwrap(), "3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n");
     let asked = app.asked();
     assert_eq!((asked[0].body.as_slice(), asked.len()), (&b"hello"[..], 5));
@@ -45,10 +45,10 @@ fn bodies_of_either_kind_pass_both_ways_with_their_trailers() {
 fn pipelined_requests_are_answered_one_after_the_other() {
     let app = HttpApp::start(|asked| Reply::ok(asked.head.split(' ').nth(1).unwrap()));
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-    asking.0.write_all((get("/1") + &get("/2") + &get("/3")).as_bytes()).unwrap();
-    let bodies: Vec<_> = (0..3).map(|_| asking.answer().1).collect();
+    app_client.0.write_all((get("/1") + &get("/2") + &get("/3")).as_bytes()).unwrap();
+    let bodies: Vec<_> = (0..3).map(|_| app_client.answer().1).collect();
     assert_eq!(bodies, ["/1", "/2", "/3"]);
 }
 
@@ -57,9 +57,9 @@ fn an_old_client_and_one_that_wants_no_more_are_answered() {
     let app = HttpApp::saying("ok");
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
     for request in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"] {
-        let mut asking = Asking::at(outbound(&sidecar));
-        asking.0.write_all(request.as_bytes()).unwrap();
-        let (answer, ending) = read_to_end(&asking.0);
+        let mut app_client = AppClient::at(outbound(&sidecar));
+        app_client.0.write_all(request.as_bytes()).unwrap();
+        let (answer, ending) = read_to_end(&app_client.0);
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.contains(" 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
         assert_eq!(ending, Ending::Fin);
@@ -89,14 +89,14 @@ fn what_can_be_read_in_two_ways_is_refused_with_its_reason_and_nothing_of_it_is_
         ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method_not_allowed"),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method_not_allowed"),
     ] {
-        let mut asking = Asking::at(addr);
+        let mut app_client = AppClient::at(addr);
         // Behind a request that is well, whose answer comes first.
-        let (_, body) = asking.ask(GET);
+        let (_, body) = app_client.ask(GET);
         assert_eq!(body, "ok");
         let before = app.asked().len();
         let smuggled = format!("{head}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
-        asking.0.write_all(smuggled.as_bytes()).unwrap();
-        let (answer, ending) = read_to_end(&asking.0);
+        app_client.0.write_all(smuggled.as_bytes()).unwrap();
+        let (answer, ending) = read_to_end(&app_client.0);
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
         assert!(answer.contains(&format!("x-vestibule-reason: {reason}\r\n")), "{head}: {answer}");
@@ -116,7 +116,7 @@ fn what_is_for_this_connection_alone_and_what_only_proxies_say_is_not_passed_on(
     let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Mine, Host\r\nX-Mine: 1\r\nX-Yours: 2\r\n\
         X-Forwarded-Client-Cert: forged\r\nX_Forwarded_Client_Cert: forged\r\nProxy-Authorization: Basic x\r\n\
         Upgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n";
-    let (head, _) = Asking::at(outbound(&sidecar)).ask(request);
+    let (head, _) = AppClient::at(outbound(&sidecar)).ask(request);
     let head = head.to_ascii_lowercase();
     assert!(head.contains("x-yours: 2") && !head.contains("x-mine") && !head.contains("keep-alive"), "{head}");
     let asked = app.asked()[0].head.to_ascii_lowercase();
@@ -141,20 +141,20 @@ fn another_protocol_begins_where_the_server_agrees_and_bytes_right_behind_its_wo
         })
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
+    let mut app_client = AppClient::at(outbound(&sidecar));
     let request =
         "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
-    asking.0.write_all(request.as_bytes()).unwrap();
-    let head = asking.head().to_ascii_lowercase();
+    app_client.0.write_all(request.as_bytes()).unwrap();
+    let head = app_client.head().to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 101 ") && head.contains("upgrade: websocket"), "{head}");
     let mut first = [0; 5];
-    asking.0.read_exact(&mut first).unwrap();
+    app_client.0.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"first");
     // What looks like a request there is none.
-    asking.0.write_all(b"GET /\n").unwrap();
-    let (rest, ending) = read_to_end(&asking.0);
+    app_client.0.write_all(b"GET /\n").unwrap();
+    let (rest, ending) = read_to_end(&app_client.0);
     assert_eq!((rest.as_slice(), ending), (&b"GET /"[..], Ending::Fin));
-    drop(asking);
+    drop(app_client);
     let entry = entry(&sidecar, "completed");
     assert_eq!((&entry["status"], &entry["bytes_up"], &entry["bytes_down"]), (&101.into(), &6.into(), &10.into()));
     assert!(app.asked()[0].head.to_ascii_lowercase().contains("connection: upgrade"));
@@ -169,8 +169,8 @@ fn a_server_that_does_not_switch_answers_as_ever_and_one_that_was_not_asked_may_
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
     let addr = outbound(&sidecar);
     let request = "GET /refuse HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    assert_eq!(Asking::at(addr).ask(request).1, "no");
-    let (head, _) = Asking::at(addr).ask(GET);
+    assert_eq!(AppClient::at(addr).ask(request).1, "no");
+    let (head, _) = AppClient::at(addr).ask(GET);
     assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: bad_response\r\n"), "{head}");
 }
 
@@ -180,12 +180,12 @@ fn a_body_that_the_server_has_to_ask_for_is_not_sent_before() {
     let early = HttpApp::start(|_| Reply::HandOver(|_| ()));
     drop(early);
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
-    asking.0.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").unwrap();
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    app_client.0.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").unwrap();
     // The server says nothing of it, so it is asked for in the end.
-    assert_eq!(asking.head(), "HTTP/1.1 100 Continue\r\n\r\n");
-    asking.0.write_all(b"abc").unwrap();
-    assert_eq!(asking.answer().1, "ok");
+    assert_eq!(app_client.head(), "HTTP/1.1 100 Continue\r\n\r\n");
+    app_client.0.write_all(b"abc").unwrap();
+    assert_eq!(app_client.answer().1, "ok");
     assert_eq!(app.asked()[0].body, b"abc");
 }
 
@@ -197,9 +197,9 @@ fn a_response_that_does_not_come_to_its_end_is_not_given_one() {
     ] {
         let app = HttpApp::start(|_| Reply::SendAndClose(response.as_bytes().to_vec()));
         let (_caller, _backend, _serving, sidecar) = through(&app, "");
-        let mut asking = Asking::at(outbound(&sidecar));
-        asking.0.write_all(GET.as_bytes()).unwrap();
-        let (answer, ending) = read_to_end(&asking.0);
+        let mut app_client = AppClient::at(outbound(&sidecar));
+        app_client.0.write_all(GET.as_bytes()).unwrap();
+        let (answer, ending) = read_to_end(&app_client.0);
         let answer = String::from_utf8(answer).unwrap();
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
         assert_eq!(ending, Ending::Reset, "{answer}");
@@ -222,7 +222,7 @@ fn a_malformed_response_is_none_and_says_so() {
         let caller = Caller::new();
         let (backend, serving) = before(&app);
         let sidecar = sending(&caller, &[serving.addr()], &app_guid(&backend), "");
-        let (head, _) = Asking::at(outbound(&sidecar)).ask(GET);
+        let (head, _) = AppClient::at(outbound(&sidecar)).ask(GET);
         assert!(
             head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: bad_response\r\n"),
             "{response}: {head}"

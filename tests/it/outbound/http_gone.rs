@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::http::{Asking, GET, before, sending_by, through};
+use super::http::{AppClient, GET, before, sending_by, through};
 use super::{Caller, app_guid, outbound};
 use crate::support::eventually;
 use crate::support::http_app::HttpApp;
@@ -75,12 +75,12 @@ fn an_app_that_has_gone_is_noticed_whatever_it_has_sent_behind_its_request() {
             false => &[Leaving::Reset, Leaving::HalfClose, Leaving::Close],
         };
         for leaving in leavings.iter().copied() {
-            let asking = Asking::at(outbound(&sidecar));
-            asking.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+            let app_client = AppClient::at(outbound(&sidecar));
+            app_client.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
             eventually("the place of the one before", || (gone(&sidecar) == before).then_some(()));
-            send(&asking.0, &head, behind);
+            send(&app_client.0, &head, behind);
             eventually("the request", || (app.asked().len() == before + 1).then_some(()));
-            let _stays = leave(asking.0, leaving);
+            let _stays = leave(app_client.0, leaving);
             before += 1;
             eventually(&format!("the end of {head:?} and {behind} bytes by {leaving:?}"), || {
                 (gone(&sidecar) == before).then_some(())
@@ -134,9 +134,9 @@ fn one_that_goes_on_waiting_is_answered_though_it_has_sent_more_than_is_kept() {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").unwrap();
     });
     let (_caller, _backend, _serving, sidecar) = through(&app, "");
-    let mut asking = Asking::at(outbound(&sidecar));
-    asking.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-    send(&asking.0, GET, 64 * 1024);
-    assert_eq!(asking.answer().1, "ok");
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    app_client.0.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    send(&app_client.0, GET, 64 * 1024);
+    assert_eq!(app_client.answer().1, "ok");
     assert_eq!(gone(&sidecar), 0);
 }

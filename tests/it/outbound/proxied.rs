@@ -115,8 +115,8 @@ fn a_proxy_that_says_nothing_is_named_and_not_the_server() {
     let url = format!("http://{}", silent.local_addr().unwrap());
     let more = ["--outbound-handshake-timeout", "300ms", "--outbound-protocol", "http1"];
     let sidecar = by_way_of(&caller, &url, "backend:1", "cf:any", "off", &more);
-    let mut asking = super::http::Asking::at(outbound(&sidecar));
-    let (head, body) = asking.ask(super::http::GET);
+    let mut app_client = super::http::AppClient::at(outbound(&sidecar));
+    let (head, body) = app_client.ask(super::http::GET);
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
     let by = format!(
         "backend:1 by way of {}: the proxy on the way has not answered within 300ms",

@@ -23,7 +23,7 @@ const NAME: &str = "backend.apps.internal";
 const EVERYTHING: [&str; 3] = ["hello", "100000", "1000000"];
 
 /// A frontend whose clients are told of its forward proxy by their environment, and the server that takes the frontend alone.
-struct Place {
+struct ProxySetup {
     app: HttpApp,
     caller: Caller,
     backend: Backend,
@@ -34,7 +34,7 @@ struct Place {
     _dns: Dns,
 }
 
-impl Place {
+impl ProxySetup {
     /// Starts it, with `more` options for the frontend. In a network of the test's own.
     fn start(more: &[&str]) -> Self {
         let dns = Dns::start();
@@ -154,14 +154,14 @@ fn answers(test: &str, named: &str) {
         return;
     }
     let Some(program) = client.program() else { return };
-    let place = Place::start(&[]);
-    place.everything(client, &program, &place.url("http"));
-    let entries = place.requests(0, if client.mode == "absolute" { 3 } else { 1 });
+    let setup = ProxySetup::start(&[]);
+    setup.everything(client, &program, &setup.url("http"));
+    let entries = setup.requests(0, if client.mode == "absolute" { 3 } else { 1 });
     for entry in entries {
         assert_eq!((&entry["mode"], &entry["status"]), (&client.mode.into(), &200.into()), "{entry}");
-        assert_eq!(entry["server_app"], place.backend.credentials.spec.app.to_string(), "{entry}");
+        assert_eq!(entry["server_app"], setup.backend.credentials.spec.app.to_string(), "{entry}");
     }
-    place.only_we_were_there();
+    setup.only_we_were_there();
 }
 
 macro_rules! answers {
@@ -201,10 +201,10 @@ fn curl_may_ask_for_http2_or_a_go_ahead_or_speak_http_1_0() {
     if !in_a_network_of_its_own(here, "") {
         return;
     }
-    let place = Place::start(&[]);
-    let (hello, count) = (format!("{}/hello", place.url("http")), format!("{}/count", place.url("http")));
+    let setup = ProxySetup::start(&[]);
+    let (hello, count) = (format!("{}/hello", setup.url("http")), format!("{}/count", setup.url("http")));
     let body = "a".repeat(10_000);
-    let through = ["-x", place.proxy()];
+    let through = ["-x", setup.proxy()];
     for (options, url, printed, mode) in [
         (&["--http2"][..], &hello, "hello 200", "absolute"),
         (&["--http1.0"], &hello, "hello 200", "absolute"),
@@ -218,15 +218,15 @@ fn curl_may_ask_for_http2_or_a_go_ahead_or_speak_http_1_0() {
         ),
         (&["-H", "Transfer-Encoding: chunked", "-d", &body], &count, "10000 200", "absolute"),
     ] {
-        let before = place.sidecar.lines_of("request completed").len();
+        let before = setup.sidecar.lines_of("request completed").len();
         let curl = ["curl", "-sS", "-m", "60", "-w", "%{http_code}"];
         let program: Vec<_> = curl.iter().chain(options).map(|word| (*word).to_owned()).chain([url.clone()]).collect();
-        let output = place.run(&program);
+        let output = setup.run(&program);
         assert_eq!(String::from_utf8_lossy(&output.stdout), printed, "{options:?}: {output:?}");
-        let entries = place.requests(before, 1);
+        let entries = setup.requests(before, 1);
         assert_eq!((entries.len(), &entries[0]["mode"]), (1, &mode.into()), "{options:?}: {entries:?}");
     }
-    place.only_we_were_there();
+    setup.only_we_were_there();
 }
 
 #[test]
@@ -236,16 +236,16 @@ fn what_a_client_asks_of_loopback_does_not_come_to_the_proxy_that_the_environmen
     if !in_a_network_of_its_own(here, "") {
         return;
     }
-    let place = Place::start(&[]);
+    let setup = ProxySetup::start(&[]);
     for client in CLIENTS.iter().filter(|client| client.leaves_out_loopback) {
         let Some(program) = client.program() else { continue };
         for host in ["127.0.0.1", "localhost"] {
-            place.everything(client, &program, &format!("http://{host}:{}", place.app.addr().port()));
+            setup.everything(client, &program, &format!("http://{host}:{}", setup.app.addr().port()));
         }
     }
     // The server's own app was asked, and nobody else.
-    assert_eq!(place.sidecar.lines_of("request completed"), Vec::<Value>::new());
-    assert_eq!(place.serving.reasons(), Vec::<String>::new());
+    assert_eq!(setup.sidecar.lines_of("request completed"), Vec::<Value>::new());
+    assert_eq!(setup.serving.reasons(), Vec::<String>::new());
 }
 
 #[test]
@@ -254,17 +254,17 @@ fn clients_show_the_password_of_the_url_that_they_are_told() {
     if !in_a_network_of_its_own(here, "") {
         return;
     }
-    let place = Place::start(&["--forward-proxy-secret=on"]);
+    let setup = ProxySetup::start(&["--forward-proxy-secret=on"]);
     for client in CLIENTS {
         let Some(program) = client.program() else { continue };
-        let before = place.sidecar.lines_of("request completed").len();
-        place.everything(client, &program, &place.url("http"));
-        let entries = place.requests(before, 1);
+        let before = setup.sidecar.lines_of("request completed").len();
+        setup.everything(client, &program, &setup.url("http"));
+        let entries = setup.requests(before, 1);
         // Java does so after it was asked to.
         let refused = entries.iter().filter(|entry| entry["status"] == 407).count();
         assert_eq!(refused > 0, client.name.starts_with("Java"), "{}: {entries:?}", client.name);
     }
-    place.only_we_were_there();
+    setup.only_we_were_there();
 }
 
 #[test]
@@ -275,18 +275,18 @@ fn tls_that_a_client_speaks_by_itself_has_no_certificate_and_is_refused_by_the_s
         return;
     }
     // So that https_proxy is announced as well.
-    let place = Place::start(&["--forward-proxy-unlisted=tunnel"]);
+    let setup = ProxySetup::start(&["--forward-proxy-unlisted=tunnel"]);
     for client in CLIENTS.iter().filter(|client| client.tunnels_tls) {
         let Some(program) = client.program() else { continue };
-        let before = place.sidecar.lines_of("request completed").len();
-        let output = place.run(&[&program[..], &[place.url("https")]].concat());
+        let before = setup.sidecar.lines_of("request completed").len();
+        let output = setup.run(&[&program[..], &[setup.url("https")]].concat());
         assert!(!output.status.success(), "{}: {output:?}", client.name);
-        for entry in place.requests(before, 1) {
+        for entry in setup.requests(before, 1) {
             assert_eq!((&entry["mode"], &entry["server_app"]), (&"tunnel_tls".into(), &Value::Null), "{entry}");
         }
     }
-    let denied = place.serving.access_log_entry("denied");
+    let denied = setup.serving.access_log_entry("denied");
     assert_eq!(denied["client_app"], Value::Null, "{denied}");
-    assert!(!place.serving.lines().iter().any(|line| line["client_app"].is_string()));
-    assert!(place.app.asked().is_empty());
+    assert!(!setup.serving.lines().iter().any(|line| line["client_app"].is_string()));
+    assert!(setup.app.asked().is_empty());
 }

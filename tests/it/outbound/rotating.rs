@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::http::{Asking, GET, before};
+use super::http::{AppClient, GET, before};
 use super::{Caller, app_guid, entry, outbound, say, server};
 use crate::support::client::{Ending, read_to_end};
 use crate::support::credentials::issue_at;
@@ -98,17 +98,17 @@ fn a_request_that_waits_for_its_answer_outlasts_a_rotation() {
 /// Asks over a connection that is kept as long as the answers allow, with pauses of all lengths up to a tenth of a second, until `done`. Adds
 /// to what was answered, and to what of that was the last answer of its connection.
 fn keep_asking(addr: SocketAddr, nth: u64, done: &AtomicBool, answered: &AtomicUsize, told: &AtomicUsize) {
-    let mut kept: Option<Asking> = None;
+    let mut kept: Option<AppClient> = None;
     for round in 0_u64.. {
         if done.load(Ordering::Relaxed) {
             return;
         }
-        let (head, body) = kept.get_or_insert_with(|| Asking::at(addr)).ask(GET);
+        let (head, body) = kept.get_or_insert_with(|| AppClient::at(addr)).ask(GET);
         assert!(head.starts_with("HTTP/1.1 200 ") && body == "ok", "{head}{body}");
         answered.fetch_add(1, Ordering::Relaxed);
         if head.contains("connection: close\r\n") {
             told.fetch_add(1, Ordering::Relaxed);
-            let Asking(ended) = kept.take().unwrap();
+            let AppClient(ended) = kept.take().unwrap();
             assert_eq!(read_to_end(&ended), (vec![], Ending::Fin));
         }
         std::thread::sleep(Duration::from_millis((round * 37 + nth * 11) % 100));
@@ -130,7 +130,7 @@ fn no_request_is_lost_to_rotations_over_connections_that_an_app_keeps_as_long_as
     let addr = outbound(&sidecar);
     let (done, answered, told) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..CLIENTS as u64)
+        let app_client: Vec<_> = (0..CLIENTS as u64)
             .map(|nth| {
                 let (done, answered, told) = (&done, &answered, &told);
                 scope.spawn(move || keep_asking(addr, nth, done, answered, told))
@@ -138,7 +138,7 @@ fn no_request_is_lost_to_rotations_over_connections_that_an_app_keeps_as_long_as
             .collect();
         let until = |counted: &AtomicUsize, enough: usize| {
             eventually("answers", || {
-                assert!(!asking.iter().any(std::thread::ScopedJoinHandle::is_finished), "a request was lost");
+                assert!(!app_client.iter().any(std::thread::ScopedJoinHandle::is_finished), "a request was lost");
                 (counted.load(Ordering::Relaxed) >= enough).then_some(())
             });
         };
@@ -169,7 +169,7 @@ fn a_connection_that_an_app_keeps_and_does_not_use_is_closed_before_its_pair_end
     caller.credentials.spec.validity = Duration::from_secs(12);
     caller.credentials.rotate();
     let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
-    let mut kept = Asking::at(outbound(&sidecar));
+    let mut kept = AppClient::at(outbound(&sidecar));
     assert_eq!(kept.ask(GET).1, "ok");
     // Whole: nobody waits for anything.
     assert_eq!(read_to_end(&kept.0), (vec![], Ending::Fin));

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::http::{Asking, before, sending_by};
+use super::http::{AppClient, before, sending_by};
 use super::{Caller, app_guid, entry, outbound, server};
 use crate::support::client::{Ending, read_to_end};
 use crate::support::eventually;
@@ -49,7 +49,7 @@ fn a_connection_that_is_open_does_not_delay_the_exit() {
     let began = std::time::Instant::now();
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));
-    assert!(began.elapsed() < crate::support::PATIENCE, "it waits for the whole drain timeout");
+    assert!(began.elapsed() < crate::support::TEST_TIMEOUT, "it waits for the whole drain timeout");
     entry(&sidecar, "completed");
     drop(stream);
 }
@@ -67,14 +67,14 @@ fn a_request_that_the_end_of_the_drain_cuts_off_is_logged_as_that_and_not_as_the
     let to = [streaming.addr(), hanging.addr()];
     let mut sidecar =
         sending_by(&caller, &to, "cf:any", "balance = \"round-robin\"").arg("--drain-timeout").arg("300ms").ready();
-    let mut asking: Vec<_> = to.iter().map(|_| Asking::at(outbound(&sidecar))).collect();
-    for asking in &mut asking {
-        asking.0.write_all(super::http::GET.as_bytes()).unwrap();
+    let mut app_client: Vec<_> = to.iter().map(|_| AppClient::at(outbound(&sidecar))).collect();
+    for app_client in &mut app_client {
+        app_client.0.write_all(super::http::GET.as_bytes()).unwrap();
     }
     eventually("both requests", || (app.asked().len() == 1 && silent.asked().len() == 1).then_some(()));
     sidecar.signal("TERM");
-    for asking in &asking {
-        assert_eq!(read_to_end(&asking.0).1, Ending::Reset);
+    for app_client in &app_client {
+        assert_eq!(read_to_end(&app_client.0).1, Ending::Reset);
     }
     assert_eq!(sidecar.exited().code(), Some(0));
     let entries = sidecar.lines_of("request completed");

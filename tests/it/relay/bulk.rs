@@ -135,7 +135,7 @@ impl Checker {
 
 #[test]
 fn a_side_that_does_not_read_slows_the_other_and_memory_stays_bounded() {
-    let Between { mut client, mut app, sidecar } = between();
+    let RelaySetup { mut client, mut app, sidecar } = relay_setup();
     let before = anonymous_kib(sidecar.pid());
 
     client.tcp.set_write_timeout(Some(Duration::from_millis(300))).unwrap();

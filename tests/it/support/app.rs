@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 
 /// An app on a free port that hands each connection to the test.
 pub(crate) struct App {
@@ -35,9 +35,9 @@ impl App {
     /// The next connection.
     #[track_caller]
     pub(crate) fn accept(&self) -> TcpStream {
-        let connection = self.connections.recv_timeout(PATIENCE).expect("a connection to the app");
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        connection.set_write_timeout(Some(PATIENCE)).unwrap();
+        let connection = self.connections.recv_timeout(TEST_TIMEOUT).expect("a connection to the app");
+        connection.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        connection.set_write_timeout(Some(TEST_TIMEOUT)).unwrap();
         connection
     }
 

@@ -16,7 +16,7 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use super::PATIENCE;
+use super::TEST_TIMEOUT;
 use super::credentials::roots;
 
 /// How the other side's sending ended.
@@ -154,8 +154,8 @@ impl Connector {
 
     /// As [`Connector::handshake`]; `request` goes in one packet with Finished.
     pub(crate) fn handshake_and_ask(&self, tcp: TcpStream, request: &[u8]) -> io::Result<Client> {
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
+        tcp.set_read_timeout(Some(TEST_TIMEOUT))?;
+        tcp.set_write_timeout(Some(TEST_TIMEOUT))?;
         let name = ServerName::try_from(self.name.clone()).unwrap();
         let mut tls = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
         tls.writer().write_all(request)?;
@@ -262,7 +262,7 @@ impl Client {
 
 /// How a plain TCP connection ends: what was received, and whether by FIN or RST.
 pub(crate) fn read_to_end(mut tcp: &TcpStream) -> (Vec<u8>, Ending) {
-    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     let mut bytes = Vec::new();
     let mut space = [0; 4096];
     loop {

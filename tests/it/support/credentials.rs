@@ -8,14 +8,15 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
-use vestibule::issuer::{Authority, Credential, Folder, InstanceSpec, Key, KeyKind};
+use vestibule::issuer::{CertificateAuthority, Credential, Folder, InstanceSpec, KeyKind, SubjectKey};
 
 /// Making a CA takes a second of RSA; one serves all tests of the process.
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now()).unwrap());
+static AUTHORITY: LazyLock<CertificateAuthority> =
+    LazyLock::new(|| CertificateAuthority::generate(SystemTime::now()).unwrap());
 
 /// Two keys to rotate between, made once.
-static KEYS: LazyLock<[Key; 2]> =
-    LazyLock::new(|| [Key::generate(KeyKind::P256).unwrap(), Key::generate(KeyKind::P256).unwrap()]);
+static KEYS: LazyLock<[SubjectKey; 2]> =
+    LazyLock::new(|| [SubjectKey::generate(KeyKind::P256).unwrap(), SubjectKey::generate(KeyKind::P256).unwrap()]);
 
 /// A folder with `instance.crt` and `instance.key`.
 pub(crate) struct Credentials {
@@ -83,7 +84,7 @@ pub(crate) fn issue_at(spec: &InstanceSpec, now: SystemTime) -> Credential {
 
 /// A pair for `spec` with a key of the kind that the platform makes.
 pub(crate) fn issue_rsa(spec: &InstanceSpec) -> Credential {
-    static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::Rsa2048).unwrap());
+    static KEY: LazyLock<SubjectKey> = LazyLock::new(|| SubjectKey::generate(KeyKind::Rsa2048).unwrap());
     AUTHORITY.issue_with_key(spec, &KEY, SystemTime::now()).unwrap()
 }
 

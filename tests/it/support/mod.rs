@@ -15,7 +15,7 @@ pub(crate) mod sidecar;
 use std::time::{Duration, Instant};
 
 /// How long a fact may take to come true before a test fails. Generous: machines are shared.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Holds what `attempt` takes to `limit`. A busy machine makes some attempts long; a wait of the program's own makes all of them long, so
 /// one that is short enough is enough.
@@ -35,12 +35,12 @@ pub(crate) fn within(limit: Duration, mut attempt: impl FnMut() -> Duration) {
 /// Waits until `fact` gives something.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         if let Some(value) = fact() {
             return value;
         }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {TEST_TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -14,7 +14,7 @@ use rustls::crypto::aws_lc_rs::{default_provider, sign};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use vestibule::credentials::Pair;
-use vestibule::issuer::{Authority, InstanceSpec, KeyKind};
+use vestibule::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
 use vestibule::token::{Algorithm, ChainPart, TokenRequest, issue};
 
 /// For whom the tokens have to be.
@@ -60,7 +60,8 @@ pub(super) fn sound() -> Vec<Case> {
 pub(super) fn unsound() -> Vec<Case> {
     let issued = Issued::new(KeyKind::P256);
     let now = SystemTime::now();
-    let strangers = Issued { cas: Authority::generate(now).unwrap().roots_pem(), ..Issued::new(KeyKind::P256) };
+    let strangers =
+        Issued { cas: CertificateAuthority::generate(now).unwrap().roots_pem(), ..Issued::new(KeyKind::P256) };
     let mut cases = vec![
         issued.case("another audience", now, |request| request.audience = vec!["mail".to_owned()]),
         issued.case("a part of the audience", now, |request| request.audience = vec!["billing2".to_owned()]),
@@ -143,7 +144,8 @@ struct Issued {
 impl Issued {
     /// Valid since yesterday, until tomorrow.
     fn new(key: KeyKind) -> Self {
-        static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(SystemTime::now() - DAY).unwrap());
+        static AUTHORITY: LazyLock<CertificateAuthority> =
+            LazyLock::new(|| CertificateAuthority::generate(SystemTime::now() - DAY).unwrap());
         let spec = InstanceSpec { key, validity: 2 * DAY, ..InstanceSpec::generate().unwrap() };
         let issued = AUTHORITY.issue(&spec, SystemTime::now() - DAY).unwrap();
         let pair = Pair::from_pem(issued.cert_pem.as_bytes(), issued.key_pem.as_bytes(), &default_provider()).unwrap();

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::json;
 use tempfile::TempDir;
-use vestibule::issuer::{Authority, Folder, InstanceSpec, Key, KeyKind};
+use vestibule::issuer::{CertificateAuthority, Folder, InstanceSpec, KeyKind, SubjectKey};
 
 use super::programs::{StandIn, line, token};
 
@@ -17,12 +17,12 @@ const ROTATIONS: usize = 1000;
 fn no_login_and_no_token_is_torn_while_the_pair_is_replaced_a_thousand_times() {
     let Some(vault) = StandIn::start("hashicorp_stand_in.py") else { return };
     let Some(comcast) = StandIn::start("comcast_stand_in.py") else { return };
-    let authority = Authority::generate(SystemTime::now()).unwrap();
+    let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
     let spec = InstanceSpec::generate().unwrap();
     let dir = TempDir::new().unwrap();
     let folder = Folder::instance(dir.path());
     // Pairs with a key of their own each would take minutes.
-    let keys = [(); 2].map(|()| Key::generate(KeyKind::Rsa2048).unwrap());
+    let keys = [(); 2].map(|()| SubjectKey::generate(KeyKind::Rsa2048).unwrap());
     let credentials: Vec<_> =
         keys.iter().map(|key| authority.issue_with_key(&spec, key, SystemTime::now()).unwrap()).collect();
     folder.write(&credentials[0]).unwrap();

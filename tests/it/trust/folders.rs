@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use rustls::AlertDescription;
-use vestibule::issuer::Authority;
+use vestibule::issuer::CertificateAuthority;
 
 use crate::clients::{BOTH, Backend, alert, someone, visit};
 use crate::health::{admin, get};
@@ -61,7 +61,7 @@ fn a_file_of_a_folder_that_is_no_ca_for_us_stops_neither_the_start_nor_a_reload(
     }
 
     // A CA that is added beside them is taken, and what was said is not said again.
-    let other = Authority::generate(SystemTime::now()).unwrap();
+    let other = CertificateAuthority::generate(SystemTime::now()).unwrap();
     fs::write(at("other.crt"), other.roots_pem()).unwrap();
     let theirs = backend.connector_as(&other.issue(&someone().0, SystemTime::now()).unwrap(), &BOTH);
     eventually("the other CA's clients", || visit(&theirs, &sidecar).ok());

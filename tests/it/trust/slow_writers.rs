@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use vestibule::issuer::Authority;
+use vestibule::issuer::CertificateAuthority;
 
 use crate::clients::{BOTH, Backend, someone, visit};
 use crate::support::client::Client;
@@ -56,7 +56,7 @@ pub(super) fn write_slowly(sidecar: &Sidecar, path: &Path, parts: &[&str], anew:
 fn a_bundle_that_is_rewritten_slowly_ends_no_connection_of_the_cas_that_stay() {
     let backend = Backend::new();
     let now = SystemTime::now();
-    let second = Authority::generate(now).unwrap();
+    let second = CertificateAuthority::generate(now).unwrap();
     let (first_pem, second_pem) = (roots_pem(), second.roots_pem());
     fs::write(backend.ca(), format!("{first_pem}{second_pem}")).unwrap();
     let sidecar = backend.before(app::echo()).arg("--allow").arg("any").ready();
@@ -75,7 +75,7 @@ fn a_bundle_that_is_rewritten_slowly_ends_no_connection_of_the_cas_that_stay() {
     // What is added is taken at once, in place as well.
     let mut all = format!("{first_pem}{second_pem}");
     within(AS_A_REMOVAL, || {
-        let another = Authority::generate(now).unwrap();
+        let another = CertificateAuthority::generate(now).unwrap();
         let theirs = backend.connector_as(&another.issue(&someone().0, now).unwrap(), &BOTH);
         all += &another.roots_pem();
         let began = Instant::now();
@@ -94,7 +94,7 @@ fn a_bundle_that_is_rewritten_slowly_ends_no_connection_of_the_cas_that_stay() {
 fn a_bundle_that_is_replaced_by_a_rename_counts_at_once_whatever_it_takes_away() {
     let backend = Backend::new();
     let now = SystemTime::now();
-    let second = Authority::generate(now).unwrap();
+    let second = CertificateAuthority::generate(now).unwrap();
     let both = format!("{}{}", roots_pem(), second.roots_pem());
     fs::write(backend.ca(), &both).unwrap();
     let sidecar = backend.before(app::echo()).arg("--allow").arg("any").ready();

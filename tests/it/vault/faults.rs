@@ -40,7 +40,7 @@ fn an_answer_that_drips_ends_with_the_time_for_all_or_with_a_stop() {
         let outcome = instance.ended(sidecar);
         assert_eq!((outcome.status.code(), outcome.environment), (Some(0), None), "{}", outcome.log);
         // The token is let go, for which there are two seconds.
-        assert!(began.elapsed() < crate::support::PATIENCE, "{:?}: it waits for the answer", began.elapsed());
+        assert!(began.elapsed() < crate::support::TEST_TIMEOUT, "{:?}: it waits for the answer", began.elapsed());
     }
 }
 

@@ -12,12 +12,12 @@ use crate::support::eventually;
 use crate::support::http_app::HttpApp;
 
 /// How long something is waited for, at most.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn wait_until(what: &str, fact: impl Fn() -> bool) {
     let began = Instant::now();
     while !fact() {
-        assert!(began.elapsed() < PATIENCE, "{what} has not come to be");
+        assert!(began.elapsed() < TEST_TIMEOUT, "{what} has not come to be");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -41,13 +41,13 @@ fn ca(name: &str, from: SystemTime, until: SystemTime, next: SystemTime) -> (Str
 }
 
 /// A folder with a CA that is valid for a year, and what reads it.
-fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
+fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthSettings) {
     let dir = TempDir::new().unwrap();
     let (pem, _) = ca("one", now() - DAY, now() + 365 * DAY, now());
     fs::create_dir(dir.path().join("ca")).unwrap();
     fs::write(dir.path().join("ca/one.crt"), pem).unwrap();
     let parse = |rules: &[&str]| rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    let certified = ClientAuthFiles {
+    let certified = ClientAuthSettings {
         required: true,
         ca: vec![dir.path().join("ca")],
         issuer_of: None,
@@ -65,7 +65,7 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthFiles) {
 }
 
 /// What is found, without the path of the folder.
-fn found(dir: &TempDir, certified: &ClientAuthFiles, own: Option<&Identity>) -> Vec<String> {
+fn found(dir: &TempDir, certified: &ClientAuthSettings, own: Option<&Identity>) -> Vec<String> {
     let mut found = Findings::default();
     let mut check =
         ClientChecks { place: String::new(), certified, is_plaintext: false, now: now(), own, found: &mut found };
@@ -184,7 +184,7 @@ fn what_cannot_be_read_is_a_problem_of_its_own_subject() {
 }
 
 #[test]
-fn rules_that_mean_nobody_are_named_with_the_mend() {
+fn rules_that_mean_nobody_are_named_with_the_help() {
     let (app, name) = (format!("cf:app:{GUID}"), format!("dns:{GUID}.apps.internal"));
     let (dir, mut certified) = set_up(&[&app, "anonymous", "cf:same:app", &name], &[&app]);
     let own = Identity { organization: None, space: None, app: None, instance: None };

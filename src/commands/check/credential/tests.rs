@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
 use super::*;
-use crate::issuer::{Authority, Credential, InstanceSpec, Key, KeyKind};
+use crate::issuer::{CertificateAuthority, Credential, InstanceSpec, KeyKind, SubjectKey};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DIEGO_CERT: &[u8] = include_bytes!(
@@ -21,8 +21,8 @@ const ORGANIZATION: &str = "c9f1d2b3-44e5-4c66-9d77-8e88f9990a33";
 const SPACE: &str = "2a0c8e64-31f7-4b6e-a3ad-5d9d2c5b7e22";
 const APP: &str = "7d6b3f5e-9a1c-4f0e-8b59-0f6a3a1d2c11";
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::generate(now()).unwrap());
-static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeyKind::P256).unwrap());
+static AUTHORITY: LazyLock<CertificateAuthority> = LazyLock::new(|| CertificateAuthority::generate(now()).unwrap());
+static KEY: LazyLock<SubjectKey> = LazyLock::new(|| SubjectKey::generate(KeyKind::P256).unwrap());
 static NAMES: LazyLock<PairFiles> =
     LazyLock::new(|| PairFiles { cert: "/c/instance.crt".into(), key: "/c/instance.key".into() });
 
@@ -190,7 +190,7 @@ fn what_is_no_pem_is_told_apart() {
 
 #[test]
 fn a_key_of_another_certificate_is_a_mismatch() {
-    let other = Key::generate(KeyKind::P256).unwrap().to_pem().unwrap();
+    let other = SubjectKey::generate(KeyKind::P256).unwrap().to_pem().unwrap();
     assert_eq!(
         report(issued().cert_pem, other, now()),
         "problem  certificate   /c/instance.crt and /c/instance.key: the key does not belong to the certificate; \
@@ -233,7 +233,7 @@ fn a_ca_that_did_not_issue_the_leaf_is_found_by_its_name() {
 #[test]
 fn a_ca_of_the_same_name_with_another_key_is_found_by_the_signature() {
     let Credential { cert_pem, key_pem, .. } = issued();
-    let other = Authority::generate(now()).unwrap().roots_pem();
+    let other = CertificateAuthority::generate(now()).unwrap().roots_pem();
     assert_eq!(
         complaints(format!("{}{}", blocks(&cert_pem)[0], blocks(&other)[1]), key_pem, now()),
         "problem  chain         a signature is not by the CA that follows, though the name is right: CN=instance-identity-ca; \

@@ -183,7 +183,7 @@ impl WaitingConnection {
     }
 
     /// Whether there is something that it could do without.
-    pub(super) fn may_rest(&self) -> bool {
+    pub(super) fn is_idle_releasable(&self) -> bool {
         matches!(self, Self::Open(AppConnection { sender: AppSender::Http1(..), .. }))
     }
 

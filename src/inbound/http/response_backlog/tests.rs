@@ -55,7 +55,7 @@ async fn is_given_up(limit: Option<Duration>, budget: Option<u64>, pause: Durati
         }
     });
     let is_ended = tokio::time::timeout(watched, ended.notified()).await.is_ok();
-    assert_eq!(room.is_over(), is_ended);
+    assert_eq!(room.is_stalled(), is_ended);
     is_ended
 }
 
@@ -98,5 +98,5 @@ async fn a_stream_that_waits_for_its_app_is_left_alone() {
         }
     });
     waited.await.unwrap();
-    assert!(!room.is_over());
+    assert!(!room.is_stalled());
 }

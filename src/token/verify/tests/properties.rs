@@ -9,7 +9,7 @@ use super::Reason;
 use crate::credentials::Pair;
 use crate::crypto::provider;
 use crate::identity::Role;
-use crate::issuer::{Authority, InstanceSpec, KeyKind};
+use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind};
 use crate::token::{
     Algorithm, CallerCertificate, IssuedToken, RequiredIdentity, TokenForm, TokenQuestion, TokenRequest, VerifiedForm,
     Verifier, issue,
@@ -19,7 +19,7 @@ use crate::trust::{Text, TrustAnchors};
 /// A pair with a key of this kind, who believes it, and when.
 fn instance(key: KeyKind) -> (Pair, Verifier, SystemTime) {
     let now = SystemTime::now();
-    let authority = Authority::generate(now).unwrap();
+    let authority = CertificateAuthority::generate(now).unwrap();
     let spec = InstanceSpec { key, ..InstanceSpec::generate().unwrap() };
     let credential = authority.issue(&spec, now).unwrap();
     let pair = Pair::from_pem(credential.cert_pem.as_bytes(), credential.key_pem.as_bytes(), &provider()).unwrap();

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::PATIENCE;
+use crate::support::TEST_TIMEOUT;
 use crate::support::client::Connector;
 
 /// Frames of a body that is streamed which may wait to be sent.
@@ -48,7 +48,7 @@ pub(super) struct H2 {
 }
 
 /// An answer that is waited for.
-pub(super) type Asking = JoinHandle<hyper::Result<Response<Incoming>>>;
+pub(super) type PendingResponse = JoinHandle<hyper::Result<Response<Incoming>>>;
 
 /// An answer whose body comes.
 pub(super) struct Streaming {
@@ -104,14 +104,15 @@ impl H2 {
     }
 
     /// Sends a request whose body is still to come; it ends with the sender.
-    pub(super) fn begin_streaming(&self, request: Request<()>) -> (Sender<Frame<Bytes>>, Asking) {
+    pub(super) fn begin_streaming(&self, request: Request<()>) -> (Sender<Frame<Bytes>>, PendingResponse) {
         let (sender, frames) = channel(STREAMED);
         let mut connection = self.sender.clone();
-        let asking = self.runtime.spawn(async move { connection.send_request(request.map(|()| Frames(frames))).await });
-        (sender, asking)
+        let pending =
+            self.runtime.spawn(async move { connection.send_request(request.map(|()| Frames(frames))).await });
+        (sender, pending)
     }
 
-    pub(super) fn begin(&self, request: Request<()>, frames: Vec<Frame<Bytes>>) -> Asking {
+    pub(super) fn begin(&self, request: Request<()>, frames: Vec<Frame<Bytes>>) -> PendingResponse {
         let (sender, queue) = channel(frames.len().max(1));
         for frame in frames {
             assert!(sender.try_send(frame).is_ok(), "there is room for all");
@@ -121,8 +122,8 @@ impl H2 {
         self.runtime.spawn(async move { connection.send_request(request.map(|()| Frames(queue))).await })
     }
 
-    pub(super) fn head(&self, asking: Asking) -> Result<Streaming, String> {
-        let response = self.runtime.block_on(async { timeout(PATIENCE, asking).await.unwrap().unwrap() });
+    pub(super) fn head(&self, pending: PendingResponse) -> Result<Streaming, String> {
+        let response = self.runtime.block_on(async { timeout(TEST_TIMEOUT, pending).await.unwrap().unwrap() });
         let (parts, body) = response.map_err(text)?.into_parts();
         Ok(Streaming { status: parts.status.as_u16(), head: parts.headers, body, bytes: Vec::new() })
     }
@@ -131,7 +132,7 @@ impl H2 {
     pub(super) fn next(&self, streaming: &mut Streaming, n: usize) -> Vec<u8> {
         self.runtime.block_on(async {
             while streaming.bytes.len() < n {
-                let frame = timeout(PATIENCE, streaming.body.frame()).await.unwrap().unwrap().unwrap();
+                let frame = timeout(TEST_TIMEOUT, streaming.body.frame()).await.unwrap().unwrap().unwrap();
                 streaming.bytes.extend_from_slice(frame.data_ref().unwrap());
             }
         });
@@ -143,7 +144,7 @@ impl H2 {
         let Streaming { status, head, mut body, mut bytes } = streaming;
         let mut trailers = None;
         self.runtime.block_on(async {
-            while let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap() {
+            while let Some(frame) = timeout(TEST_TIMEOUT, body.frame()).await.unwrap() {
                 match frame.map_err(text)?.into_data() {
                     Ok(data) => bytes.extend_from_slice(&data),
                     Err(frame) => trailers = frame.into_trailers().ok(),
@@ -153,8 +154,8 @@ impl H2 {
         })
     }
 
-    pub(super) fn end(&self, asking: Asking) -> Result<H2Answer, String> {
-        let streaming = self.head(asking)?;
+    pub(super) fn end(&self, pending: PendingResponse) -> Result<H2Answer, String> {
+        let streaming = self.head(pending)?;
         self.rest(streaming)
     }
 

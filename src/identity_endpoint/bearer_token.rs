@@ -26,12 +26,12 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// 32 random bytes in hexadecimal, new with each start.
 #[derive(Clone)]
-pub(super) struct EndpointSecret(String);
+pub(super) struct BearerToken(String);
 
 /// The secret, and the file in which the app finds it.
 #[derive(Debug)]
-pub struct EndpointSecretFile {
-    pub(super) secret: EndpointSecret,
+pub struct BearerTokenFile {
+    pub(super) bearer_token: BearerToken,
     path: PathBuf,
     /// A folder of ours, which goes with us.
     folder: Option<TempDir>,
@@ -41,19 +41,19 @@ pub struct EndpointSecretFile {
 
 /// Puts the secret back that somebody has removed from its file: the app could ask for nothing any more.
 #[derive(Debug)]
-pub struct EndpointSecretWatcher {
-    secret: EndpointSecret,
+pub struct BearerTokenWatcher {
+    bearer_token: BearerToken,
     path: PathBuf,
     /// A folder of ours, which may be gone too.
     folder: Option<PathBuf>,
     is_wanted: Arc<Mutex<bool>>,
     /// What was found wrong last, and told.
-    reported: Option<SecretFileState>,
+    reported: Option<BearerTokenFileState>,
 }
 
 /// What became of the secret in its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum SecretFileState {
+enum BearerTokenFileState {
     /// It was not there, and is there again.
     Restored,
     /// The file has another secret: somebody else means the same file.
@@ -62,7 +62,7 @@ enum SecretFileState {
     Lost(String),
 }
 
-impl EndpointSecret {
+impl BearerToken {
     /// One that nobody can guess.
     ///
     /// # Errors
@@ -85,19 +85,19 @@ impl EndpointSecret {
     }
 }
 
-impl fmt::Debug for EndpointSecret {
+impl fmt::Debug for BearerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointSecret").finish_non_exhaustive()
+        f.debug_struct("BearerToken").finish_non_exhaustive()
     }
 }
 
-impl EndpointSecretFile {
+impl BearerTokenFile {
     /// Makes a secret and writes it to `path`, in place of one that is there; `None`: to a folder of ours.
     ///
     /// # Errors
     /// A sentence for people.
     pub fn write(path: Option<&Path>) -> Result<Self, String> {
-        let secret = EndpointSecret::random().map_err(|_| "the system has no randomness".to_owned())?;
+        let bearer_token = BearerToken::random().map_err(|_| "the system has no randomness".to_owned())?;
         let (path, folder) = match path {
             Some(path) => (path.to_owned(), None),
             None => {
@@ -110,15 +110,15 @@ impl EndpointSecretFile {
                 (folder.path().join("token"), Some(folder))
             }
         };
-        atomic_file::replace(&path, secret.text().as_bytes(), MODE)
+        atomic_file::replace(&path, bearer_token.text().as_bytes(), MODE)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        Ok(Self { secret, path, folder, is_wanted: Arc::new(Mutex::new(true)) })
+        Ok(Self { bearer_token, path, folder, is_wanted: Arc::new(Mutex::new(true)) })
     }
 
     /// What looks after the file, for as long as `self` is there.
-    pub fn watcher(&self) -> EndpointSecretWatcher {
-        EndpointSecretWatcher {
-            secret: self.secret.clone(),
+    pub fn watcher(&self) -> BearerTokenWatcher {
+        BearerTokenWatcher {
+            bearer_token: self.bearer_token.clone(),
             path: self.path.clone(),
             folder: self.folder.as_ref().map(|folder| folder.path().to_owned()),
             is_wanted: Arc::clone(&self.is_wanted),
@@ -132,20 +132,20 @@ impl EndpointSecretFile {
     }
 }
 
-impl Drop for EndpointSecretFile {
+impl Drop for BearerTokenFile {
     fn drop(&mut self) {
         // Whoever is about to write it is waited for: the folder goes next.
         *self.is_wanted.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 }
 
-impl EndpointSecretWatcher {
+impl BearerTokenWatcher {
     /// Looks at the file every now and then, for ever.
     pub async fn run(mut self) {
         loop {
             tokio::time::sleep(LOOK).await;
             let looked = run_blocking(move || {
-                let loss = self.look();
+                let loss = self.restore_if_missing();
                 (self, loss)
             });
             // A panic is told by its hook; what looks after the file is gone then, and nothing else.
@@ -156,30 +156,30 @@ impl EndpointSecretWatcher {
     }
 
     /// Whether the secret is in its file, and if it was not, what became of that.
-    fn look(&self) -> Option<SecretFileState> {
+    fn restore_if_missing(&self) -> Option<BearerTokenFileState> {
         let is_wanted = self.is_wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_wanted {
             return None;
         }
         let found = match fs::metadata(&self.path) {
-            Ok(file) if file.is_file() && file.len() == self.secret.text().len() as u64 => fs::read(&self.path),
+            Ok(file) if file.is_file() && file.len() == self.bearer_token.text().len() as u64 => fs::read(&self.path),
             // Reading a pipe could take for ever.
             Ok(_) => Ok(Vec::new()),
             Err(error) => Err(error),
         };
         match found {
-            Ok(found) if found == self.secret.text().as_bytes() => return None,
-            Ok(found) if is_a_secret(&found) => return Some(SecretFileState::Foreign),
+            Ok(found) if found == self.bearer_token.text().as_bytes() => return None,
+            Ok(found) if is_bearer_token(&found) => return Some(BearerTokenFileState::Foreign),
             // Others may have emptied it, or put something else there.
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Some(SecretFileState::Lost(error.to_string())),
+            Err(error) => return Some(BearerTokenFileState::Lost(error.to_string())),
         }
         let restored = self.remake_folder().map_err(|error| error.to_string()).and_then(|()| {
-            let written = atomic_file::replace(&self.path, self.secret.text().as_bytes(), MODE);
+            let written = atomic_file::replace(&self.path, self.bearer_token.text().as_bytes(), MODE);
             written.map_err(|error| error.to_string())
         });
-        Some(restored.map_or_else(SecretFileState::Lost, |()| SecretFileState::Restored))
+        Some(restored.map_or_else(BearerTokenFileState::Lost, |()| BearerTokenFileState::Restored))
     }
 
     /// Where the folder was one of ours, and is gone: somebody cleans up behind us. What has its name by now is nothing of ours.
@@ -191,17 +191,17 @@ impl EndpointSecretWatcher {
     }
 
     /// Says in the log what was found, once for each time that it begins.
-    fn tell(&mut self, loss: Option<SecretFileState>) {
+    fn tell(&mut self, loss: Option<BearerTokenFileState>) {
         let path = self.path.display();
         match &loss {
-            Some(SecretFileState::Restored) => {
+            Some(BearerTokenFileState::Restored) => {
                 tracing::warn!(%path, "the secret of the identity endpoint was gone from its file, and is there again");
             }
-            Some(SecretFileState::Foreign) if loss != self.reported => tracing::error!(
+            Some(BearerTokenFileState::Foreign) if loss != self.reported => tracing::error!(
                 %path,
                 "the file of the identity endpoint's secret has another one; give each program an --identity-token-file of its own"
             ),
-            Some(SecretFileState::Lost(error)) if loss != self.reported => {
+            Some(BearerTokenFileState::Lost(error)) if loss != self.reported => {
                 tracing::error!(%path, error, "the secret of the identity endpoint is not in its file, and cannot be written");
             }
             _ => {}
@@ -211,7 +211,7 @@ impl EndpointSecretWatcher {
 }
 
 /// Whether `text`, which is as long as our own, is a secret as we make them.
-fn is_a_secret(text: &[u8]) -> bool {
+fn is_bearer_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit)
 }
 
@@ -221,48 +221,48 @@ mod tests {
 
     #[test]
     fn the_secret_is_new_each_time_and_is_in_a_file_for_its_owner_alone() {
-        let (one, other) = (EndpointSecretFile::write(None).unwrap(), EndpointSecretFile::write(None).unwrap());
-        assert_ne!(one.secret.text(), other.secret.text());
-        assert_eq!(one.secret.text().len(), 64);
-        assert_eq!(std::fs::read_to_string(one.path()).unwrap(), one.secret.text());
+        let (one, other) = (BearerTokenFile::write(None).unwrap(), BearerTokenFile::write(None).unwrap());
+        assert_ne!(one.bearer_token.text(), other.bearer_token.text());
+        assert_eq!(one.bearer_token.text().len(), 64);
+        assert_eq!(std::fs::read_to_string(one.path()).unwrap(), one.bearer_token.text());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let folder = one.path().parent().unwrap().to_owned();
         assert_eq!((mode(one.path()), mode(&folder)), (0o400, 0o700));
-        assert!(!format!("{one:?}").contains(one.secret.text()));
+        assert!(!format!("{one:?}").contains(one.bearer_token.text()));
         drop(one);
         assert!(!folder.exists());
     }
 
     #[test]
     fn a_secret_that_is_gone_from_its_file_comes_back_and_one_of_somebody_else_is_left() {
-        let file = EndpointSecretFile::write(None).unwrap();
+        let file = BearerTokenFile::write(None).unwrap();
         let watcher = file.watcher();
-        let kept = || fs::read_to_string(file.path()).is_ok_and(|text| text == file.secret.text());
-        assert_eq!(watcher.look(), None);
+        let kept = || fs::read_to_string(file.path()).is_ok_and(|text| text == file.bearer_token.text());
+        assert_eq!(watcher.restore_if_missing(), None);
         fs::remove_file(file.path()).unwrap();
-        assert_eq!((watcher.look(), kept()), (Some(SecretFileState::Restored), true));
+        assert_eq!((watcher.restore_if_missing(), kept()), (Some(BearerTokenFileState::Restored), true));
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, MODE);
         fs::set_permissions(file.path(), Permissions::from_mode(0o600)).unwrap();
         fs::write(file.path(), "").unwrap();
-        assert_eq!((watcher.look(), kept()), (Some(SecretFileState::Restored), true));
+        assert_eq!((watcher.restore_if_missing(), kept()), (Some(BearerTokenFileState::Restored), true));
         let folder = file.path().parent().unwrap().to_owned();
         fs::remove_dir_all(&folder).unwrap();
-        assert_eq!((watcher.look(), kept()), (Some(SecretFileState::Restored), true));
+        assert_eq!((watcher.restore_if_missing(), kept()), (Some(BearerTokenFileState::Restored), true));
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, FOLDER_MODE);
 
         let other = "0".repeat(64);
         fs::remove_file(file.path()).unwrap();
         fs::write(file.path(), &other).unwrap();
-        assert_eq!(watcher.look(), Some(SecretFileState::Foreign));
+        assert_eq!(watcher.restore_if_missing(), Some(BearerTokenFileState::Foreign));
         assert_eq!(fs::read_to_string(file.path()).unwrap(), other);
 
         // Somebody has put something in the place of the folder.
         fs::remove_dir_all(&folder).unwrap();
         fs::write(&folder, "").unwrap();
-        assert!(matches!(watcher.look(), Some(SecretFileState::Lost(_))));
+        assert!(matches!(watcher.restore_if_missing(), Some(BearerTokenFileState::Lost(_))));
         fs::remove_file(&folder).unwrap();
         drop(file);
-        assert_eq!(watcher.look(), None);
+        assert_eq!(watcher.restore_if_missing(), None);
         assert!(!folder.exists());
     }
 }

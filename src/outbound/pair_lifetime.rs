@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::attempts::Verified;
+use super::attempts::VerifiedServer;
 use super::dialler::Dialler;
 use crate::credentials::{OutboundSnapshot, PairValidity, SnapshotReceiver};
 use crate::sys::wall_clock::WallClockTimer;
@@ -24,7 +24,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 const SILENCE_PART: u32 = 100;
 
 /// What is demanded of a connection that was made some time ago.
-pub(super) enum RetirementStep {
+pub(super) enum DrainStep {
     /// Its pair was rotated, or is about to end. There is time to wait for a silence of this length, or for the end of an exchange.
     LetGo(Duration),
     /// It is closed in the next pause: there is little time.
@@ -35,7 +35,7 @@ pub(super) enum RetirementStep {
 
 /// How far a connection is on the way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum RetirementStage {
+enum DrainStage {
     InService,
     LettingGo,
     Hurrying,
@@ -43,30 +43,30 @@ enum RetirementStage {
 }
 
 /// Whether a connection to an endpoint may go on: the pair with which it was made is in service, and whoever has answered is believed.
-pub(super) struct Retirement<'a> {
+pub(super) struct PairLifetime<'a> {
     /// What is in force now, and by what the connection was made; `None`: nobody was asked.
-    made: Option<(&'a SnapshotReceiver<OutboundSnapshot>, &'a Verified)>,
+    made: Option<(&'a SnapshotReceiver<OutboundSnapshot>, &'a VerifiedServer)>,
     generations: Option<watch::Receiver<u64>>,
-    stage: RetirementStage,
+    stage: DrainStage,
     /// What was demanded last.
-    told: RetirementStage,
+    reported: DrainStage,
     /// Until the next stage begins; `None`: the pair has no end that is known, or it has ended.
     timer: Option<Box<WallClockTimer>>,
 }
 
-impl<'a> Retirement<'a> {
+impl<'a> PairLifetime<'a> {
     /// That of a connection which `dialler` has made to whoever is `verified`.
-    pub(super) fn of(dialler: &'a Dialler, verified: Option<&'a Verified>) -> Self {
+    pub(super) fn of(dialler: &'a Dialler, verified: Option<&'a VerifiedServer>) -> Self {
         let made = dialler.snapshots.as_ref().zip(verified);
-        let mut retirement = Self {
+        let mut lifetime = Self {
             made,
             generations: made.map(|(snapshots, _)| snapshots.generations()),
-            stage: RetirementStage::InService,
-            told: RetirementStage::InService,
+            stage: DrainStage::InService,
+            reported: DrainStage::InService,
             timer: None,
         };
-        retirement.enter(RetirementStage::InService);
-        retirement
+        lifetime.enter(DrainStage::InService);
+        lifetime
     }
 
     fn validity(&self) -> Option<PairValidity> {
@@ -81,23 +81,23 @@ impl<'a> Retirement<'a> {
         Some(not_after.checked_sub(before).unwrap_or(not_after))
     }
 
-    fn enter(&mut self, stage: RetirementStage) {
+    fn enter(&mut self, stage: DrainStage) {
         self.stage = stage;
         let end = match stage {
-            RetirementStage::InService => self.before_end(|latest| latest),
-            RetirementStage::LettingGo => self.before_end(|latest| latest / 2),
-            RetirementStage::Hurrying => self.before_end(|_| Duration::ZERO),
-            RetirementStage::Over => None,
+            DrainStage::InService => self.before_end(|latest| latest),
+            DrainStage::LettingGo => self.before_end(|latest| latest / 2),
+            DrainStage::Hurrying => self.before_end(|_| Duration::ZERO),
+            DrainStage::Over => None,
         };
         self.timer = end.map(WallClockTimer::at).map(Box::new);
     }
 
     /// What is demanded now of the connection. Each thing is said once.
-    pub(super) fn check(&mut self) -> Option<RetirementStep> {
-        if self.stage == RetirementStage::Over {
-            return Some(RetirementStep::End(OutboundCloseReason::CredentialExpired, None));
+    pub(super) fn check(&mut self) -> Option<DrainStep> {
+        if self.stage == DrainStage::Over {
+            return Some(DrainStep::End(OutboundCloseReason::CredentialExpired, None));
         }
-        let (snapshots, Verified { server, name, snapshot }) = self.made?;
+        let (snapshots, VerifiedServer { server, name, snapshot }) = self.made?;
         if let Some(generations) = &mut self.generations {
             generations.borrow_and_update();
         }
@@ -107,24 +107,24 @@ impl<'a> Retirement<'a> {
                     ServerDenialReason::CertificateExpired => OutboundCloseReason::CertificateExpired,
                     _ => OutboundCloseReason::PolicyChanged,
                 };
-                return Some(RetirementStep::End(reason, Some(denial.to_string())));
+                return Some(DrainStep::End(reason, Some(denial.to_string())));
             }
             // What was agreed on with the old pair stays so: the new one is for new connections.
             let is_rotated = snapshot.validity.is_some() && served.pair_generation != snapshot.pair_generation;
-            if is_rotated && self.stage == RetirementStage::InService {
-                self.enter(RetirementStage::LettingGo);
+            if is_rotated && self.stage == DrainStage::InService {
+                self.enter(DrainStage::LettingGo);
             }
         }
-        if std::mem::replace(&mut self.told, self.stage) == self.stage {
+        if std::mem::replace(&mut self.reported, self.stage) == self.stage {
             return None;
         }
         match self.stage {
-            RetirementStage::LettingGo => {
+            DrainStage::LettingGo => {
                 let end = self.before_end(|latest| latest / 2);
                 let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok()).unwrap_or_default();
-                Some(RetirementStep::LetGo((left / SILENCE_PART).min(LONGEST_SILENCE)))
+                Some(DrainStep::LetGo((left / SILENCE_PART).min(LONGEST_SILENCE)))
             }
-            _ => Some(RetirementStep::Hurry),
+            _ => Some(DrainStep::Hurry),
         }
     }
 
@@ -146,9 +146,9 @@ impl<'a> Retirement<'a> {
         tokio::select! {
             () = generations => {}
             () = over => self.enter(match self.stage {
-                RetirementStage::InService => RetirementStage::LettingGo,
-                RetirementStage::LettingGo => RetirementStage::Hurrying,
-                RetirementStage::Hurrying | RetirementStage::Over => RetirementStage::Over,
+                DrainStage::InService => DrainStage::LettingGo,
+                DrainStage::LettingGo => DrainStage::Hurrying,
+                DrainStage::Hurrying | DrainStage::Over => DrainStage::Over,
             }),
         }
     }

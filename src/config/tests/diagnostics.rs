@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 #[rustfmt::skip] // What is typed, and what is said, in one column each.
-fn every_mistake_says_where_what_and_the_mend() {
+fn every_diagnostic_says_where_what_and_the_help() {
     let n = nothing;
     for (typed, said) in [
         (n().flag("handshake-timeout", "10"),
@@ -99,7 +99,7 @@ fn every_mistake_says_where_what_and_the_mend() {
 }
 
 #[test]
-fn all_mistakes_are_reported_in_one_run() {
+fn all_diagnostics_are_reported_in_one_run() {
     let typed = nothing()
         .flag("handshake-timeout", "10")
         .variable("VESTIBULE_TREADS", "1")
@@ -119,7 +119,7 @@ fn all_mistakes_are_reported_in_one_run() {
 }
 
 #[test]
-fn without_a_flag_among_them_mistakes_are_the_configurations() {
+fn without_a_flag_among_them_diagnostics_are_the_configurations() {
     let fault = Fault::from(nothing().variable("VESTIBULE_THREADS", "x").resolve().unwrap_err());
     assert_eq!(fault.exit, Exit::Config);
 }

@@ -1,7 +1,7 @@
 //! Where the ClientHello ends among its records, before anybody parses it.
 
 use crate::tls::client_hello::CLIENT_HELLO;
-use crate::tls::hello::speaks_tls;
+use crate::tls::hello_reader::speaks_tls;
 use crate::tls::record::{HEADER, MAX_FRAGMENT};
 
 /// The longest ClientHello, in bytes: as long as BoringSSL takes it. One with X25519MLKEM768 has some 1,800.

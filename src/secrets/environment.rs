@@ -24,7 +24,7 @@ use crate::exit::{Exit, Fault};
 use crate::telemetry::SecretCounters;
 
 /// Puts what was fetched into the app's environment. Notes all that is wrong on the way.
-pub(super) struct Assembly<'a> {
+pub(super) struct EnvironmentBuilder<'a> {
     fetched: &'a Fetches,
     secrets: &'a Secrets,
     resolved: Resolved,
@@ -51,7 +51,7 @@ impl From<Fault> for NameError {
     }
 }
 
-impl<'a> Assembly<'a> {
+impl<'a> EnvironmentBuilder<'a> {
     pub(super) fn new(fetched: &'a Fetches, secrets: &'a Secrets) -> Self {
         Self {
             fetched,
@@ -71,23 +71,23 @@ impl<'a> Assembly<'a> {
             match self.fill(&shown(name), template) {
                 Ok(Some(value)) => self.set(name, value),
                 Ok(None) => self.resolved.remove.push(name.clone()),
-                Err(trouble) => self.note(trouble),
+                Err(error) => self.note(error),
             }
         }
         for (at, document) in plan.documents.iter().enumerate() {
-            if let Err(trouble) = self.document(plan, at, document) {
-                self.note(trouble);
+            if let Err(error) = self.document(plan, at, document) {
+                self.note(error);
             }
         }
         if let Some(root) = &plan.bindings
-            && let Err(trouble) = self.bindings(&root.bindings)
+            && let Err(error) = self.bindings(&root.bindings)
         {
-            self.note(trouble);
+            self.note(error);
         }
     }
 
-    fn note(&mut self, trouble: NameError) {
-        match trouble {
+    fn note(&mut self, error: NameError) {
+        match error {
             NameError::Fault(fault) => self.faults.push(fault),
             NameError::Unanswered(name) => self.unanswered.push(name),
         }

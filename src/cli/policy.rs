@@ -25,12 +25,12 @@ pub struct TestedRequest {
 pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result<Command, ParseExit> {
     let config = serving(options::POLICY_TEST, matches, environment);
     let given = |name: &str| matches.get_one::<OsString>(name);
-    let mut mistakes = Vec::new();
-    let peer = given("peer").and_then(|peer| noted("peer", values::path(peer), &mut mistakes));
+    let mut diagnostics = Vec::new();
+    let peer = given("peer").and_then(|peer| noted("peer", values::path(peer), &mut diagnostics));
     let method = given("method").map(|method| values::text(method).and_then(parse_method));
-    let method = method.and_then(|method| noted("method", method, &mut mistakes));
+    let method = method.and_then(|method| noted("method", method, &mut diagnostics));
     let path = given("path").map(|path| values::text(path).and_then(tested_path));
-    let path = path.and_then(|path| noted("path", path, &mut mistakes));
+    let path = path.and_then(|path| noted("path", path, &mut diagnostics));
     let missing = match (given("peer"), given("method"), given("path")) {
         (None, _, None) => {
             let help = "name a file with the client's certificate chain, or give --path for a client without one";
@@ -40,26 +40,26 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
         _ => None,
     };
     if let Some((name, problem)) = missing {
-        noted::<()>(name, Err(problem), &mut mistakes);
+        noted::<()>(name, Err(problem), &mut diagnostics);
     }
-    let mistakes = match (config, Diagnostics::of(mistakes)) {
+    let diagnostics = match (config, Diagnostics::of(diagnostics)) {
         (Ok(config), None) => {
             let request = path.map(|path| TestedRequest { method: method.unwrap_or_else(|| "GET".to_owned()), path });
             return Ok(Command::PolicyTest { config, peer, request, json: matches.get_flag("json") });
         }
-        (Ok(_), Some(mistakes)) => mistakes,
-        (Err(wrong), mistakes) => {
-            mistakes.iter().flat_map(Diagnostics::iter).fold(wrong, |all, one| all.and(one.clone()))
+        (Ok(_), Some(diagnostics)) => diagnostics,
+        (Err(wrong), diagnostics) => {
+            diagnostics.iter().flat_map(Diagnostics::iter).fold(wrong, |all, one| all.and(one.clone()))
         }
     };
-    let mut fault = Fault::from(mistakes);
+    let mut fault = Fault::from(diagnostics);
     fault.exit = Exit::Usage;
     Err(ParseExit::from(fault))
 }
 
 /// What was `read` of a flag; what is wrong with it is noted.
-fn noted<T>(name: &str, read: Result<T, Problem>, mistakes: &mut Vec<Diagnostic>) -> Option<T> {
-    read.map_err(|wrong| mistakes.push(wrong.at(Source::Flag(format!("--{name}"))))).ok()
+fn noted<T>(name: &str, read: Result<T, Problem>, diagnostics: &mut Vec<Diagnostic>) -> Option<T> {
+    read.map_err(|wrong| diagnostics.push(wrong.at(Source::Flag(format!("--{name}"))))).ok()
 }
 
 /// A path as requests have it.
