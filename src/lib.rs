@@ -1,11 +1,16 @@
 //! Vestibule: an mTLS sidecar proxy and container entrypoint.
 //!
 //! It lives inside an application's container, terminates TLS with the instance's own short-lived
-//! identity, and hands plaintext to the app. Three stories, in the order of the modules below:
+//! identity, and hands plaintext to the app; for what the app dials it shows that identity itself. Five stories,
+//! which ARCHITECTURE.md tells in full:
 //!
-//! - a process: parse → listen → start the app → ready → drain → exit
-//! - a credential: files → watch → load → check the pair → swap → serve
 //! - a connection: accept → ClientHello → dial → handshake → authorize → relay → access log entry
+//! - a request (HTTP mode): scan → hyper → validate → forward → answer → access log entry
+//! - an outbound connection: accept → endpoint → handshake → authorize the server → relay → access log entry
+//! - a credential (certificate rotation): files → watch → load → check → swap → serve
+//! - a process (graceful shutdown): parse → listen → start the app → ready → drain → exit
+//!
+//! Secrets for the app's environment (`secrets`) and tokens signed with the instance's key (`token`, `identity_endpoint`) stand beside them.
 
 pub mod diagnostics;
 pub mod exit;

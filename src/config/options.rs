@@ -147,7 +147,7 @@ impl Group {
             Self::Drain => Some("Drain"),
             Self::Admin => Some("Admin"),
             Self::Log => Some("Log"),
-            Self::File => Some("File"),
+            Self::File => Some("Configuration file"),
             Self::General => None,
         }
     }

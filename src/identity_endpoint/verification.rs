@@ -180,7 +180,7 @@ impl EndpointVerifier {
     }
 }
 
-/// What is thought of a token.
+/// The verdict on a token.
 #[derive(Debug)]
 pub(super) struct VerifyResult(Result<VerifiedToken, TokenDenial>);
 

@@ -34,9 +34,9 @@ pub(super) fn callers(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     samples_by(seen, CallerSource::VARIANTS, |counters, source| (vec![source.into()], counters.callers(source)))
 }
 
-pub(super) fn app_connections(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
+pub(super) fn upstream_requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     samples_by(seen, &[("reused", true), ("opened", false)], |counters, (word, reused)| {
-        (vec![word], counters.app_connections(reused))
+        (vec![word], counters.upstream_requests(reused))
     })
 }
 

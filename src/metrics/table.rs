@@ -281,7 +281,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Seconds),
         kind: MetricType::Gauge,
         labels: &[],
-        help: "When the token of Vault comes to its end, in seconds since 1970; none where there is no token, or it has no end.",
+        help: "When the Vault token comes to its end, in seconds since 1970; none where there is no token, or it has no end.",
         read: |seen| seen.counters.secrets.vault.token().and_then(|token| token.expiry).map(moment).unwrap_or_default(),
     },
     Metric {
@@ -341,12 +341,12 @@ pub static METRICS: &[Metric] = &[
         read: |seen| requests::whole(seen, |counters| counters.upgraded() as u64),
     },
     Metric {
-        name: "vestibule_http_app_connections",
+        name: "vestibule_http_upstream_requests",
         unit: None,
         kind: MetricType::Counter,
-        labels: &["listener", "state"],
+        labels: &["listener", "connection"],
         help: "Requests by the connection to the app that they were sent on: one that had carried others (reused), or one that was made for them (opened).",
-        read: requests::app_connections,
+        read: requests::upstream_requests,
     },
     Metric {
         name: "vestibule_http_retries",

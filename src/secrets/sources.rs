@@ -1,4 +1,4 @@
-//! Whoever answers references, as far as there are any of theirs.
+//! The stores that references are fetched from (CredHub, Vault, files), as far as any of theirs are referred to.
 
 use std::io;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use crate::exit::{Exit, Fault};
 use crate::sys;
 use crate::telemetry::VaultCounters;
 
-/// Whoever answers references.
+/// The stores that references are fetched from.
 #[derive(Default)]
 pub struct SecretStores {
     /// It resolves documents too.

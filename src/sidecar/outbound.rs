@@ -196,7 +196,7 @@ impl Outbounds {
             tracing::warn!(
                 outbound = %listener,
                 to = %counters.name(),
-                "no rule says who may answer: whoever has a certificate for the name is believed, and a route can be mapped to another app; add --outbound-expect cf:app:GUID"
+                "outbound server not authorized by a rule: whoever has a certificate for the name is believed, and a route can be mapped to another app; add --outbound-expect cf:app:GUID"
             );
         }
         self.overview.listeners.push(OutboundInfo {

@@ -145,7 +145,7 @@ impl Running {
         }
     }
 
-    /// Lets the token of Vault go, and with it whatever ends with it.
+    /// Lets the Vault token go, and with it whatever ends with it.
     pub(super) async fn revoke_secrets(&mut self) {
         if let Some(session) = self.vault.take() {
             session.revoke().await;

@@ -112,11 +112,11 @@ impl App {
         self.child.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Sends `signal`, as the [`SignalMap`] rewrites it. Does nothing once the app has ended.
-    pub fn signal(&self, signal: Signal) {
-        if let Some(signal) = self.child.map.rewrite(signal) {
-            self.child.signal(signal);
-        }
+    /// Sends `signal`, as the [`SignalMap`] rewrites it, and gives what was sent; `None` where the map drops it. Does nothing once the app has ended.
+    pub fn signal(&self, signal: Signal) -> Option<Signal> {
+        let signal = self.child.map.rewrite(signal)?;
+        self.child.signal(signal);
+        Some(signal)
     }
 
     /// Sends `signal` as it is, to whom signals go. Does nothing once the app has ended.

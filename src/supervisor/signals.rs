@@ -74,7 +74,7 @@ impl Signals {
             let signals = ours.join(", ");
             tracing::info!(
                 signals,
-                "signals that were ignored when vestibule was started stay ignored, as in the background of a script"
+                "signals stay ignored (inherited SIG_IGN), as in the background of a script"
             );
         }
     }
@@ -118,8 +118,11 @@ impl Signals {
             if is_stop(signal) || self.stands_for_term(signal) || app.is_none() && self.is_stop_for_the_app(signal) {
                 return ControlRequest::Stop;
             }
-            if let Some(app) = app {
-                app.signal(signal);
+            match app.and_then(|app| app.signal(signal)) {
+                // It ends an app that has no handler for it, and a reload by the admin listener is such a signal too.
+                Some(sent) if signal == Signal::HUP => tracing::info!(signal = %sent, "signal forwarded to app"),
+                Some(sent) => tracing::debug!(signal = %sent, "signal forwarded to app"),
+                None => {}
             }
             if signal == Signal::HUP {
                 return ControlRequest::Reload;

@@ -38,7 +38,7 @@ pub enum HookResult {
     NotStarted,
 }
 
-/// How one file stands.
+/// The state of one file for the app: from which generation it was last written, and the last error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppFileState {
     /// The file.

@@ -133,7 +133,7 @@ fn an_ignored_signal_is_named_at_the_start_and_others_are_not() {
     let credentials = Credentials::new();
     let setup = Setup::proxy(&credentials, app::echo());
     let ordinary = setup.ready();
-    let message = "signals that were ignored when vestibule was started stay ignored, as in the background of a script";
+    let message = "signals stay ignored (inherited SIG_IGN), as in the background of a script";
     assert!(ordinary.lines_of(message).is_empty());
     // What a shell does with `command &` in a script.
     let script = "trap '' INT; exec \"$0\" proxy --listen 127.0.0.1:0 --app 127.0.0.1:1 --admin off --log-format json \

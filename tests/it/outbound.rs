@@ -424,7 +424,7 @@ fn where_nobody_is_expected_the_start_says_so_and_never_is_anybody_believed_unve
         .arg(ca.to_str().unwrap())
         .ready();
     sidecar.wait_until("the warning", |line| {
-        line["message"].as_str().is_some_and(|message| message.starts_with("no rule says who may answer"))
+        line["message"].as_str().is_some_and(|message| message.starts_with("outbound server not authorized by a rule"))
     });
     assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
     assert!(entry(&sidecar, "completed")["rule"].is_null());

@@ -74,7 +74,7 @@ fn secrets(page: &mut Markup, secrets: &SecretsStatus) {
         entry(page, "the next is renewed", |page| time(page, renewal));
     }
     if let Some(token) = &secrets.vault_token {
-        entry(page, "token of Vault", |page| {
+        entry(page, "Vault token", |page| {
             match &token.expiry {
                 Some(expiry) => time(page.raw("ends "), expiry),
                 None => {

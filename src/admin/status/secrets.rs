@@ -16,11 +16,11 @@ pub(in crate::admin) struct SecretsStatus {
     pub(in crate::admin) expiry: Option<String>,
     /// When the next is renewed or replaced before its end; none: none is.
     pub(in crate::admin) next_renewal: Option<String>,
-    /// The token of Vault, as long as one is held.
+    /// The Vault token, as long as one is held.
     pub(in crate::admin) vault_token: Option<VaultTokenStatus>,
 }
 
-/// A token of Vault; nothing of what it is, or is called.
+/// A Vault token; nothing of what it is, or is called.
 #[derive(Debug, Serialize)]
 pub(in crate::admin) struct VaultTokenStatus {
     /// When it ends; none: never.

@@ -147,12 +147,12 @@ async fn mirror(mut tokens: watch::Receiver<Option<VaultToken>>, path: &Path, mo
                 let written = run_blocking(move || write(&file, mode, &token).map_err(|error| error.to_string())).await;
                 match written.unwrap_or_else(|_| Err("it panicked; please report this".to_owned())) {
                     Ok(()) => {
-                        tracing::info!(file = %path.display(), "token of Vault written");
+                        tracing::info!(file = %path.display(), "Vault token written");
                         had_one = true;
                         true
                     }
                     Err(error) if tries == 0 => {
-                        tracing::error!(file = %path.display(), error, "the token of Vault cannot be written; the file stays as it is, and it is tried again");
+                        tracing::error!(file = %path.display(), error, "the Vault token cannot be written; the file stays as it is, and it is tried again");
                         false
                     }
                     Err(_) => false,

@@ -176,7 +176,7 @@ impl HttpClient {
                 && let Some(taken) = self.retries.take(under_way)
             {
                 if let Some(request) = &mut entry.fields.request {
-                    request.resent = true;
+                    request.retried = true;
                 }
                 retry = Some(taken);
                 // Elsewhere, if there is such a place.

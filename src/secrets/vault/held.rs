@@ -57,10 +57,10 @@ impl HeldToken {
             return;
         }
         match by.revoke(&self.token).await {
-            Ok(()) => tracing::info!("token of Vault revoked"),
+            Ok(()) => tracing::info!("Vault token revoked"),
             // It is gone already.
             Err(error) if error.is_forbidden() => {}
-            Err(error) => tracing::warn!(%error, "the token of Vault could not be revoked; it ends with its lease"),
+            Err(error) => tracing::warn!(%error, "the Vault token could not be revoked; it ends with its lease"),
         }
     }
 }

@@ -216,7 +216,7 @@ impl VaultSession {
         let mut state = self.state.lock().await;
         if is_retirement {
             if !std::mem::replace(&mut state.is_retired, true) {
-                tracing::info!("retirement certificate received; the token of Vault is revoked unless it holds leases");
+                tracing::info!("retirement certificate received; the Vault token is revoked unless it holds leases");
                 let free = state.current.take_if(|held| !held.has_leases());
                 drop(state);
                 if let Some(held) = free {
@@ -261,7 +261,7 @@ impl VaultSession {
             lease_seconds = lease.as_secs(),
             renewable,
             generation,
-            "logged in to Vault"
+            "Vault login succeeded"
         );
         match old {
             Some(old) if old.has_leases() => state.kept.push((old, old_schedule)),
@@ -280,7 +280,7 @@ impl VaultSession {
             Ok(renewal) => {
                 state.schedule.renewed(Instant::now(), renewal);
                 let lease_seconds = renewal.map(|renewal| renewal.lease.as_secs());
-                tracing::debug!(lease_seconds, "token of Vault renewed");
+                tracing::debug!(lease_seconds, "Vault token renewed");
             }
             Err(error) => self.note_failure(&mut state, &error, VaultOperation::Secret),
         }
@@ -312,7 +312,7 @@ impl VaultSession {
                 Some(renewal) => schedule.logged_in(now, Renewal { renewable: true, ..renewal }),
                 // What it has left it keeps.
                 None => {
-                    tracing::debug!("token of Vault of an earlier certificate not renewed; its leases end with it");
+                    tracing::debug!("Vault token of an earlier certificate not renewed; its leases end with it");
                     schedule.give_up();
                 }
             }
@@ -339,7 +339,7 @@ impl VaultSession {
             }
         };
         if timeout(LAST_REVOCATIONS, revocations).await.is_err() {
-            tracing::warn!("the token of Vault could not be revoked in time; it ends with its lease");
+            tracing::warn!("the Vault token could not be revoked in time; it ends with its lease");
         }
     }
 
@@ -357,10 +357,10 @@ impl VaultSession {
         }
         match (is_login, failed) {
             (true, Failed::Refused) => {
-                tracing::error!(error = %text, "login to Vault refused; it is tried again every 5 minutes")
+                tracing::error!(error = %text, "Vault login refused; it is tried again every 5 minutes")
             }
-            (true, Failed::Transient) => tracing::warn!(error = %text, "login to Vault failed; it is tried again"),
-            (false, _) => tracing::warn!(error = %text, "token of Vault not renewed"),
+            (true, Failed::Transient) => tracing::warn!(error = %text, "Vault login failed; it is tried again"),
+            (false, _) => tracing::warn!(error = %text, "Vault token not renewed"),
         }
         state.reported = Some(text);
     }

@@ -34,7 +34,7 @@ pub struct AppLauncher {
     socket: UnixStream,
 }
 
-/// What it has to say at its end.
+/// How the app ended, as the launcher reports it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum LaunchReply {

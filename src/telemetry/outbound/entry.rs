@@ -30,7 +30,7 @@ pub const OUTBOUND_FIELDS: [(&str, &str); 34] = [
     ("via_proxy", "that this is the address of the proxy of `--outbound-proxy`, by which the server is reached"),
     ("attempts", "how many addresses were tried"),
     ("reused", "whether the connection had carried requests before"),
-    ("resent", "whether the request was sent a second time, on another connection"),
+    ("retried", "whether the request was sent a second time, on another connection"),
     (
         "server_name",
         "the name that was asked for (SNI) and verified; where an address is dialled, that address, which is neither",
@@ -121,7 +121,7 @@ pub struct RequestFields {
     /// The connection had carried requests before.
     pub reused: bool,
     /// It was sent a second time.
-    pub resent: bool,
+    pub retried: bool,
     /// Why its connection was cut, should it be.
     pub cut: CutReason,
 }
@@ -253,7 +253,7 @@ impl OutboundLogEntry {
                     via_proxy = is_proxied.then_some(true),
                     attempts,
                     reused = request.as_ref().map(|request| request.reused),
-                    resent = request.as_ref().map(|request| request.resent),
+                    retried = request.as_ref().map(|request| request.retried),
                     server_name = server_name.as_deref(),
                     tls_version = negotiated.as_ref().and_then(Negotiated::version_name),
                     cipher_suite = negotiated.as_ref().and_then(Negotiated::suite_name),

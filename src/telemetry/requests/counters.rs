@@ -200,7 +200,7 @@ impl RequestCounters {
     }
 
     /// Requests on connections to the app that were there (`reused`), or were made for them.
-    pub fn app_connections(&self, reused: bool) -> u64 {
+    pub fn upstream_requests(&self, reused: bool) -> u64 {
         if reused { &self.app_reused } else { &self.app_opened }.load(Ordering::Relaxed)
     }
 

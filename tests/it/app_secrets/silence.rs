@@ -171,7 +171,7 @@ fn nothing_of_any_secret_is_in_what_we_write_or_show_or_leave_behind() {
     sidecar.signal("TERM");
     sidecar.exited();
     let log: String = sidecar.lines().iter().map(|line| format!("{line}\n")).collect();
-    assert!(log.contains("token of Vault revoked"), "{log}");
+    assert!(log.contains("Vault token revoked"), "{log}");
     secrets.are_kept_in(log.as_bytes(), "the log");
     secrets.are_kept_in(&fs::read(&stdout).unwrap(), "stdout");
     let mut left = Vec::new();

@@ -132,7 +132,7 @@ fn others_are_judged_while_the_instance_itself_retires() {
 }
 
 #[test]
-fn without_its_ca_a_token_is_nobodys_and_the_cas_are_read_anew() {
+fn without_its_ca_a_token_is_denied_and_the_cas_are_read_anew() {
     let endpoint = judging("");
     let ca = endpoint.credentials.dir().join("ca.pem");
     let token = endpoint.token(r#"{"audience":"vault"}"#).token();

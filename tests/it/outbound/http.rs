@@ -191,8 +191,8 @@ fn a_request_that_meets_a_kept_connection_at_its_end_is_sent_again_where_that_ch
         assert_eq!(app_client.ask(GET).1, "ok");
     }
     assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 0, 1]);
-    assert_eq!(requests(&sidecar, 2)[1]["resent"], true);
-    assert_eq!(requests(&sidecar, 2)[0]["resent"], false);
+    assert_eq!(requests(&sidecar, 2)[1]["retried"], true);
+    assert_eq!(requests(&sidecar, 2)[0]["retried"], false);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn an_idle_connection_is_closed_in_time_and_the_next_request_makes_another() {
     serving.access_log_entry("completed");
     app_client.ask(GET);
     assert_eq!(app.asked().iter().map(|asked| asked.connection).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(requests(&sidecar, 2)[1]["resent"], false);
+    assert_eq!(requests(&sidecar, 2)[1]["retried"], false);
 }
 
 #[test]

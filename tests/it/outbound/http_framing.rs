@@ -210,7 +210,7 @@ fn a_response_that_does_not_come_to_its_end_is_not_given_one() {
 }
 
 #[test]
-fn a_malformed_response_is_none_and_says_so() {
+fn a_malformed_response_becomes_a_502_with_its_reason() {
     for response in [
         "hello\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",

@@ -166,7 +166,7 @@ fn one_policy_gives_each_its_own_secrets_of_both_versions_of_kv_and_its_sealed_v
     for (name, value) in [("NEWEST", "second"), ("FIRST", "first"), ("KV1", "of kv 1"), ("SEALED", "opened")] {
         assert_eq!(outcome.value(name), Some(value));
     }
-    assert!(outcome.log.contains("token of Vault revoked"), "{}", outcome.log);
+    assert!(outcome.log.contains("Vault token revoked"), "{}", outcome.log);
 
     // Another app may neither read nor open it.
     for reference in [format!("vault:{data}#password"), format!("transit:transit/app-{name}:{sealed}")] {
@@ -236,11 +236,11 @@ fn a_rotation_is_a_login_anew_and_the_old_token_is_gone() {
         ["token", "vault", "--addr", &bao.addr, "--ca", ca.to_str().unwrap(), "--method", "cert", "--role", &role];
     let setup = words.iter().fold(Setup::command(&[]), |setup, word| setup.arg(word));
     let mut keeping = setup.arg("--write").arg(file.to_str().unwrap()).credentials(&credentials).start();
-    keeping.wait_for("token of Vault written");
+    keeping.wait_for("Vault token written");
     let first = fs::read_to_string(&file).unwrap();
     assert!(bao.knows(&first));
     credentials.rotate();
-    keeping.wait_for("token of Vault revoked");
+    keeping.wait_for("Vault token revoked");
     let second = fs::read_to_string(&file).unwrap();
     assert!(first != second && bao.knows(&second) && !bao.knows(&first));
     keeping.signal("TERM");

@@ -159,7 +159,7 @@ fn the_status_says_when_token_and_leases_are_renewed_and_end_and_nothing_else_of
         assert!((due - 60..=due + 1).contains(&seconds(at)), "{what}: {secrets}");
     }
     let page = instance.admin("/");
-    for said in ["the first ends", "the next is renewed", "token of Vault", ", is renewed"] {
+    for said in ["the first ends", "the next is renewed", "Vault token", ", is renewed"] {
         assert!(page.contains(said), "{said}: {page}");
     }
     for answer in [secrets.to_string(), page] {
@@ -176,7 +176,7 @@ fn the_status_says_when_token_and_leases_are_renewed_and_end_and_nothing_else_of
     let options = [&super::options(&address)[..], &["--admin", &admin]].concat();
     let sidecar =
         instance.running("vault", &options, &["sleep", "60"]).env("A", "vault:secret/data/app#password").start();
-    sidecar.wait_for("token of Vault revoked");
+    sidecar.wait_for("Vault token revoked");
     let answer = instance.admin("/status.json");
     let status: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(status["secrets"]["sources"][0]["resolved"], 1);

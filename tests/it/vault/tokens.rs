@@ -147,7 +147,7 @@ fn a_file_is_kept_fresh_over_rotations_and_goes_with_its_token() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     credentials.rotate();
     wait_for_file(&file, Some(&format!("{TOKEN}1")));
-    keeping.wait_for("token of Vault revoked");
+    keeping.wait_for("Vault token revoked");
     keeping.signal("TERM");
     assert_eq!(keeping.exited().code(), Some(0));
     assert!(!file.exists());
@@ -171,7 +171,7 @@ fn at_a_retirement_the_token_is_revoked_and_the_file_goes() {
     wait_for_file(&file, Some(&format!("{TOKEN}0")));
     credentials.folder.write(&issue(&credentials.spec.retired())).unwrap();
     wait_for_file(&file, None);
-    keeping.wait_for("token of Vault revoked");
+    keeping.wait_for("Vault token revoked");
     keeping.signal("TERM");
     assert_eq!(keeping.exited().code(), Some(0));
     assert_eq!(paths(&vault), ["auth/jwt/login", "auth/token/revoke-self"]);

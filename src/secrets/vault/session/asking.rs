@@ -23,7 +23,7 @@ impl VaultSession {
                     if error.is_of_the_pair(VaultOperation::Login)
                         && rotation::has_successor(&self.pairs, generation).await =>
                 {
-                    tracing::debug!(generation, %error, "login to Vault refused; it is tried again with the new certificate");
+                    tracing::debug!(generation, %error, "Vault login refused; it is tried again with the new certificate");
                 }
                 (result, _) => return result,
             }
@@ -70,7 +70,7 @@ impl VaultSession {
                     .unusable("was wrapped elsewhere: somebody may have had it before; look at the audit log of Vault"))
             }
             _ => {
-                tracing::debug!(jti = body.jti, "Vault login succeeded");
+                tracing::debug!(jti = body.jti, "Vault login accepted the token");
                 Ok((answer, client, generation))
             }
         }
