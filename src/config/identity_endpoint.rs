@@ -24,7 +24,7 @@ pub struct IdentityEndpoint {
     pub peer_uids: Vec<u32>,
     /// Signatures a second; at least 1.
     pub rate: u32,
-    /// Where the secret is written that a request over TCP has to have; `None`: in a folder of ours, or there is none.
+    /// Where the bearer token is written that a request over TCP shows; `None`: in a folder of ours, or there is none.
     pub token_file: Option<PathBuf>,
     /// How tokens of others are judged; `None`: they are not.
     pub verification: Option<TokenVerification>,

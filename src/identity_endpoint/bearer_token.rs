@@ -1,4 +1,4 @@
-//! The secret that a request over TCP has to know: everybody on this machine can connect, and only those who may read the file know it.
+//! The bearer token (RFC 6750) that a request over TCP shows, a secret of 32 random bytes and no JWT: everybody on this machine can connect, and only those who may read the file know it.
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct BearerToken(String);
 
-/// The secret, and the file in which the app finds it.
+/// The bearer token, and the file in which the app finds it.
 #[derive(Debug)]
 pub struct BearerTokenFile {
     pub(super) bearer_token: BearerToken,
@@ -39,7 +39,7 @@ pub struct BearerTokenFile {
     is_wanted: Arc<Mutex<bool>>,
 }
 
-/// Puts the secret back that somebody has removed from its file: the app could ask for nothing any more.
+/// Puts the bearer token back that somebody has removed from its file: the app could ask for nothing any more.
 #[derive(Debug)]
 pub struct BearerTokenWatcher {
     bearer_token: BearerToken,
@@ -51,12 +51,12 @@ pub struct BearerTokenWatcher {
     reported: Option<BearerTokenFileState>,
 }
 
-/// What became of the secret in its file.
+/// The state of the file of the bearer token, where that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum BearerTokenFileState {
     /// It was not there, and is there again.
     Restored,
-    /// The file has another secret: somebody else means the same file.
+    /// The file has another one: somebody else means the same file.
     Foreign,
     /// It is not there, and cannot be written.
     Lost(String),
@@ -92,7 +92,7 @@ impl fmt::Debug for BearerToken {
 }
 
 impl BearerTokenFile {
-    /// Makes a secret and writes it to `path`, in place of one that is there; `None`: to a folder of ours.
+    /// Makes a bearer token and writes it to `path`, in place of one that is there; `None`: to a folder of ours.
     ///
     /// # Errors
     /// A sentence for people.
@@ -155,7 +155,7 @@ impl BearerTokenWatcher {
         }
     }
 
-    /// Whether the secret is in its file, and if it was not, what became of that.
+    /// Whether the bearer token is in its file, and if it was not, what became of that.
     fn restore_if_missing(&self) -> Option<BearerTokenFileState> {
         let is_wanted = self.is_wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_wanted {
@@ -195,14 +195,14 @@ impl BearerTokenWatcher {
         let path = self.path.display();
         match &loss {
             Some(BearerTokenFileState::Restored) => {
-                tracing::warn!(%path, "the secret of the identity endpoint was gone from its file, and is there again");
+                tracing::warn!(%path, "the bearer token of the identity endpoint was gone from its file, and is there again");
             }
             Some(BearerTokenFileState::Foreign) if loss != self.reported => tracing::error!(
                 %path,
-                "the file of the identity endpoint's secret has another one; give each program an --identity-token-file of its own"
+                "the file of the identity endpoint's bearer token has another one; give each program an --identity-token-file of its own"
             ),
             Some(BearerTokenFileState::Lost(error)) if loss != self.reported => {
-                tracing::error!(%path, error, "the secret of the identity endpoint is not in its file, and cannot be written");
+                tracing::error!(%path, error, "the bearer token of the identity endpoint is not in its file, and cannot be written");
             }
             _ => {}
         }

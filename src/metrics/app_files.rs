@@ -7,11 +7,11 @@ use crate::telemetry::{AppFileForm, HookResult};
 
 pub(super) fn files(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     let Some(counters) = seen.app_files.filter(|counters| counters.has_files()) else { return Vec::new() };
-    let of_form = |form: &AppFileForm| {
-        let (written, failed) = counters.files(*form);
+    let of_form = |form: AppFileForm| {
+        let (written, failed) = counters.files(form);
         [("success", written), ("failed", failed)].map(|(result, count)| sample(&[form.as_str(), result], count))
     };
-    AppFileForm::VARIANTS.iter().flat_map(of_form).collect()
+    AppFileForm::all().flat_map(of_form).collect()
 }
 
 pub(super) fn hooks(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {

@@ -44,7 +44,7 @@ impl BoundIdentityEndpoint {
         let sockets = open_sockets(&config.listen, access, "--identity-listen")?;
         let bearer_token = config.is_on_tcp().then(|| BearerTokenFile::write(config.token_file.as_deref())).transpose();
         let bearer_token = bearer_token.map_err(|error| {
-            Fault::new(Exit::Unavailable, format!("cannot write the secret of --identity-listen: {error}"))
+            Fault::new(Exit::Unavailable, format!("cannot write the bearer token of --identity-listen: {error}"))
         })?;
         Ok(Self { config: config.clone(), sockets, bearer_token, roles: None })
     }
@@ -114,7 +114,7 @@ impl Outbounds {
         let service = Arc::new(IdentityService::new(config, bearer_token.as_ref(), judge, pair, served, counters));
         tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
         if let Some(bearer_token) = &bearer_token {
-            tasks.start("secret of the identity endpoint", bearer_token.watcher().run());
+            tasks.start("bearer token of the identity endpoint", bearer_token.watcher().run());
         }
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {

@@ -72,10 +72,7 @@ impl Signals {
         let ours: Vec<_> = ours.map(|signal| signal.to_string()).collect();
         if !ours.is_empty() {
             let signals = ours.join(", ");
-            tracing::info!(
-                signals,
-                "signals stay ignored (inherited SIG_IGN), as in the background of a script"
-            );
+            tracing::info!(signals, "signals stay ignored (inherited SIG_IGN), as in the background of a script");
         }
     }
 

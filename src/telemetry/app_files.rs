@@ -9,20 +9,16 @@ use strum::{EnumCount, IntoStaticStr, VariantArray};
 use crate::config::{AppFiles, CredentialForm};
 
 /// What stands in a file for the app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppFileForm {
     /// A token (JWT).
     Token,
-    /// The key, as PKCS #8.
-    Pkcs8,
-    /// The key, then the chain.
-    Pem,
-    /// The chain.
-    Chain,
-    /// What stands above the leaf.
-    Ca,
+    /// A part of the pair in service.
+    Credential(CredentialForm),
 }
+
+/// How many forms there are.
+const FORMS: usize = 1 + CredentialForm::VARIANTS.len();
 
 /// What became of a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
@@ -56,26 +52,31 @@ pub struct AppFileState {
 pub struct AppFileCounters {
     has_files: bool,
     has_hook: bool,
-    written: [AtomicU64; AppFileForm::COUNT],
-    failed: [AtomicU64; AppFileForm::COUNT],
+    written: [AtomicU64; FORMS],
+    failed: [AtomicU64; FORMS],
     hooks: [AtomicU64; HookResult::COUNT],
     states: Mutex<Vec<AppFileState>>,
 }
 
 impl AppFileForm {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        self.into()
+    /// Each form that there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Token).chain(CredentialForm::VARIANTS.iter().copied().map(Self::Credential))
     }
-}
 
-impl From<CredentialForm> for AppFileForm {
-    fn from(form: CredentialForm) -> Self {
-        match form {
-            CredentialForm::Pkcs8 => Self::Pkcs8,
-            CredentialForm::Pem => Self::Pem,
-            CredentialForm::Chain => Self::Chain,
-            CredentialForm::Ca => Self::Ca,
+    /// The word for it, in logs, metrics and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Credential(form) => form.as_str(),
+        }
+    }
+
+    /// Its place among all.
+    fn index(self) -> usize {
+        match self {
+            Self::Token => 0,
+            Self::Credential(form) => 1 + form as usize,
         }
     }
 }
@@ -91,7 +92,7 @@ impl AppFileCounters {
     /// Of the files of `config`, the credentials first, of which none was written yet.
     pub fn new(config: &AppFiles) -> Self {
         let state = |path: &PathBuf, form| AppFileState { path: path.clone(), form, generation: None, error: None };
-        let credentials = config.credentials.iter().map(|file| state(&file.path, file.form.into()));
+        let credentials = config.credentials.iter().map(|file| state(&file.path, AppFileForm::Credential(file.form)));
         let tokens = config.tokens.iter().map(|file| state(&file.path, AppFileForm::Token));
         let states: Vec<_> = credentials.chain(tokens).collect();
         Self {
@@ -109,7 +110,7 @@ impl AppFileCounters {
         if let Some(state) = self.lock().get_mut(place) {
             state.generation = Some(generation);
             state.error = None;
-            self.written[state.form as usize].fetch_add(1, Ordering::Relaxed);
+            self.written[state.form.index()].fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -117,7 +118,7 @@ impl AppFileCounters {
     pub(crate) fn count_not_written(&self, place: usize, error: &str) -> bool {
         let mut states = self.lock();
         let Some(state) = states.get_mut(place) else { return false };
-        self.failed[state.form as usize].fetch_add(1, Ordering::Relaxed);
+        self.failed[state.form.index()].fetch_add(1, Ordering::Relaxed);
         let is_new = state.error.as_deref() != Some(error);
         state.error = Some(error.to_owned());
         is_new
@@ -130,7 +131,7 @@ impl AppFileCounters {
 
     /// Times that files of this form were written, and times that they could not be.
     pub(crate) fn files(&self, form: AppFileForm) -> (u64, u64) {
-        let read = |counters: &[AtomicU64; AppFileForm::COUNT]| counters[form as usize].load(Ordering::Relaxed);
+        let read = |counters: &[AtomicU64; FORMS]| counters[form.index()].load(Ordering::Relaxed);
         (read(&self.written), read(&self.failed))
     }
 
@@ -180,7 +181,10 @@ mod tests {
         counters.count_written(1, 3);
         assert!(counters.count_not_written(1, "full"));
         counters.count_written(0, 3);
-        assert_eq!((counters.files(AppFileForm::Token), counters.files(AppFileForm::Chain)), ((1, 4), (1, 0)));
+        assert_eq!(
+            (counters.files(AppFileForm::Token), counters.files(AppFileForm::Credential(CredentialForm::Chain))),
+            ((1, 4), (1, 0))
+        );
         let states = counters.states();
         assert_eq!((states[0].generation, states[0].error.as_deref()), (Some(3), None));
         // The old file stays, and it is known from when it is.

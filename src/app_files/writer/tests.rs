@@ -112,7 +112,10 @@ async fn a_file_that_cannot_be_written_holds_up_no_other_one_but_whoever_waits_f
     let credential = scene.issue();
     scene.serve(&credential, 1);
     eventually("the others", || (scene.path("chain").exists() && scene.path("token").exists()).then_some(())).await;
-    eventually("the failure", || (scene.counters.files(AppFileForm::Pkcs8).1 > 0).then_some(())).await;
+    eventually("the failure", || {
+        (scene.counters.files(AppFileForm::Credential(CredentialForm::Pkcs8)).1 > 0).then_some(())
+    })
+    .await;
     assert_eq!(*scene.in_place.borrow(), None);
     let state = scene.counters.states()[0].clone();
     assert_eq!((state.generation, state.error.as_deref()), (None, Some("its folder does not exist; make it")));

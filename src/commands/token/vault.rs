@@ -108,6 +108,7 @@ fn keep(args: &VaultArgs, path: &Path, mode: FileMode) -> Result<Exit, Fault> {
         let mut rotator = Rotator::new(Arc::clone(&reload));
         rotator.add_pair(&args.pair);
         let session = VaultSession::new(args.vault.clone(), rotator.served(), Arc::default());
+        let rotated = rotator.served();
         let stopped = async {
             loop {
                 match signals.next_request(None).await {
@@ -121,6 +122,7 @@ fn keep(args: &VaultArgs, path: &Path, mode: FileMode) -> Result<Exit, Fault> {
             () = rotator.run() => {}
             () = session.run() => {}
             () = mirror(session.tokens(), path, mode) => {}
+            () = log_rotations(rotated) => {}
         }
         remove(path);
         session.revoke().await;
@@ -128,6 +130,22 @@ fn keep(args: &VaultArgs, path: &Path, mode: FileMode) -> Result<Exit, Fault> {
     });
     log_writer::flush(LAST_LINES);
     kept
+}
+
+/// Says which pairs follow the first one, for ever.
+async fn log_rotations(mut served: watch::Receiver<Vec<ServedCertificate>>) {
+    let mut before = None;
+    loop {
+        let generation = served.borrow_and_update().first().map(|pair| pair.generation);
+        if let Some(generation) = generation.filter(|_| generation != before)
+            && before.replace(generation).is_some()
+        {
+            tracing::info!(generation, "certificate rotated");
+        }
+        if served.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Writes each token to the file, and takes it away once there is none any more.

@@ -281,7 +281,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "identity-rate", value: "N/s", default: Preset::Value("10/s"),
           help: "Signatures a second; five times as many at once", ..IDENTITY },
     Opt { name: "identity-token-file", value: "FILE", default: Preset::Derived("in a folder of ours"),
-          help: "Over TCP: where the secret is written that requests have to have", ..IDENTITY },
+          help: "Over TCP: where the bearer token is written that requests show", ..IDENTITY },
     Opt { name: "token-ca", value: "PATH", arity: Arity::Many,
           help: "Verify tokens too (POST /verify): CAs, files and folders", ..IDENTITY },
     Opt { name: "token-crl", value: "PATH", arity: Arity::Many,

@@ -70,7 +70,7 @@ fn a_secret_that_somebody_cleans_away_is_there_again_and_the_log_says_so() {
     std::fs::remove_dir_all(Path::new(file).parent().unwrap()).unwrap();
     let again = eventually("the secret", || std::fs::read_to_string(file).ok());
     assert_eq!(again, secret);
-    let line = sidecar.wait_for("the secret of the identity endpoint was gone from its file, and is there again");
+    let line = sidecar.wait_for("the bearer token of the identity endpoint was gone from its file, and is there again");
     assert_eq!((&line["level"], &line["path"]), (&"warn".into(), &file.into()));
 }
 

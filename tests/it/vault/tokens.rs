@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -179,12 +180,15 @@ fn at_a_retirement_the_token_is_revoked_and_the_file_goes() {
 
 #[test]
 fn a_rotation_in_the_middle_of_a_login_is_followed_by_a_login_with_the_new_pair() {
-    static ANSWERED: AtomicUsize = AtomicUsize::new(0);
+    let (rotated, is_rotated) = mpsc::channel();
+    let is_rotated = Mutex::new(Some(is_rotated));
     let mut credentials = Credentials::new();
-    let vault = vault(|asked| {
-        if path(asked) == "/v1/auth/jwt/login" && ANSWERED.fetch_add(1, Ordering::Relaxed) == 0 {
-            // Long enough for the pair to be replaced.
-            std::thread::sleep(Duration::from_millis(800));
+    let vault = vault(move |asked| {
+        // The first login has its answer once the pair was replaced.
+        if path(asked) == "/v1/auth/jwt/login"
+            && let Some(is_rotated) = is_rotated.lock().unwrap().take()
+        {
+            is_rotated.recv().unwrap();
         }
         None
     });
@@ -196,6 +200,8 @@ fn a_rotation_in_the_middle_of_a_login_is_followed_by_a_login_with_the_new_pair(
         std::thread::yield_now();
     }
     credentials.rotate();
+    keeping.wait_for("certificate rotated");
+    rotated.send(()).unwrap();
     wait_for_file(&file, Some(&format!("{TOKEN}1")));
     keeping.signal("TERM");
     keeping.exited();
