@@ -14,7 +14,7 @@ use crate::exit::{Exit, Fault};
 use crate::sys::atomic_file;
 use crate::sys::atomic_file::WriteError;
 
-/// Where the secret of the identity endpoint is written.
+/// Where the bearer token of the identity endpoint is written.
 const TOKEN_FILE: &str = "--identity-token-file";
 
 /// Refuses what could never be right, and removes what a process before us has left half-written.

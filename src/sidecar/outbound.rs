@@ -51,7 +51,7 @@ pub(super) struct Outbounds {
     rules: Arc<AddressRules>,
     /// Socket files, which go with us.
     pub(super) files: Vec<SocketFile>,
-    /// The file of the identity endpoint's secret, whose folder goes with us.
+    /// The file of the identity endpoint's bearer token, whose folder goes with us.
     pub(super) bearer_token: Option<BearerTokenFile>,
 }
 

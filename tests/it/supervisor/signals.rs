@@ -144,6 +144,26 @@ fn a_signal_that_is_nobodys_term_is_passed_on_and_drains_nothing() {
 }
 
 #[test]
+fn a_hup_that_reaches_the_app_has_a_line_and_one_that_is_dropped_has_none() {
+    for (map, forwarded) in [("--signal-map=HUP:HUP", 1), ("--signal-map=HUP:0", 0)] {
+        let script = format!("trap 'echo hup' HUP; trap 'exit 4' TERM; {LINGER}");
+        let mut app =
+            start([VESTIBULE, "run", "--log-level=info", "--log-format=json", map, "--", "sh", "-c", &script]);
+        app.until("ready");
+        app.signal(signal("HUP"));
+        if forwarded > 0 {
+            assert_eq!(app.line(), "hup");
+        }
+        app.signal(Signal::TERM);
+        assert_eq!(app.code(), 4);
+        let log = app.errors();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("\"signal forwarded to app\"")).collect();
+        assert_eq!(lines.len(), forwarded, "{log}");
+        assert!(lines.iter().all(|line| line.contains("\"signal\":\"HUP\"")), "{log}");
+    }
+}
+
+#[test]
 fn a_storm_of_signals_loses_neither_the_app_nor_its_status() {
     let mut app = run_sh(&format!("trap : USR1 USR2 HUP WINCH; trap 'exit 5' QUIT; {LINGER}"));
     app.until("ready");
