@@ -173,7 +173,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-aud
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l identity-token-file -d 'Over TCP: where the bearer token is written that requests show [in a folder of ours]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
@@ -376,7 +376,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-a
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l identity-token-file -d 'Over TCP: where the bearer token is written that requests show [in a folder of ours]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
@@ -559,7 +559,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-a
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l identity-token-file -d 'Over TCP: where the bearer token is written that requests show [in a folder of ours]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
@@ -784,7 +784,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-ttl -d 'How long a token lives, at most and where the app does not say, 10s to 1h [5m]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-peer-uid -d 'Users who may ask by the socket file [our own, which is the app\'s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-rate -d 'Signatures a second; five times as many at once [10/s]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-token-file -d 'Over TCP: where the secret is written that requests have to have [in a folder of ours]' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l identity-token-file -d 'Over TCP: where the bearer token is written that requests show [in a folder of ours]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-ca -d 'Verify tokens too (POST /verify): CAs, files and folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-crl -d 'Their CRLs, PEM or DER: files, folders' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l token-roles -d 'Which policies whom is granted, in a TOML file' -r -F
