@@ -4,17 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
-use super::outbound::Outbounds;
 use super::outbound_socket::{OutboundSocket, open_sockets};
-use super::shared::Shared;
-use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
-use crate::credentials::Rotator;
+use crate::config::{IdentityEndpoint, OutboundListen};
 use crate::exit::{Exit, Fault};
-use crate::identity_endpoint::{EndpointSecretFile, EndpointVerifier, IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
-use crate::lifecycle::Tasks;
-use crate::listener::{Acceptor, LimitedListener, Slots, SocketAccess};
+use crate::identity_endpoint::EndpointSecretFile;
+use crate::listener::SocketAccess;
 use crate::token::RolesFile;
 
 /// Where the app finds it.
@@ -26,10 +20,10 @@ const TOKEN_FILE: &str = "CF_INSTANCE_IDENTITY_TOKEN_FILE";
 /// The identity endpoint, open.
 #[derive(Debug)]
 pub(super) struct BoundIdentityEndpoint {
-    config: IdentityEndpoint,
+    pub(super) config: IdentityEndpoint,
     pub(super) sockets: Vec<OutboundSocket>,
-    secret: Option<EndpointSecretFile>,
-    roles: Option<Arc<RolesFile>>,
+    pub(super) secret: Option<EndpointSecretFile>,
+    pub(super) roles: Option<Arc<RolesFile>>,
 }
 
 impl BoundIdentityEndpoint {
@@ -63,7 +57,7 @@ impl BoundIdentityEndpoint {
     }
 
     /// Where it is, as a URL.
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         match (&self.config.listen, self.sockets.first().and_then(OutboundSocket::addr)) {
             (OutboundListen::Unix(path), _) => format!("unix://{}", absolute(path).display()),
             (_, Some(addr)) => format!("http://{addr}"),
@@ -83,60 +77,4 @@ impl BoundIdentityEndpoint {
 fn absolute(path: &Path) -> PathBuf {
     // It fails where there is no folder to run in; then nobody knows better.
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-impl Outbounds {
-    /// Has `bound` answer with the pair of `pair` that `rotator` serves, until the app has ended, from [`Outbounds::accept`] on. Must be called within a runtime.
-    pub(super) fn start_identity_endpoint(
-        &mut self,
-        bound: BoundIdentityEndpoint,
-        pair: PairSource,
-        shared: &Shared,
-        rotator: &mut Rotator,
-        tasks: &mut Tasks,
-    ) {
-        // Invariant: whoever has an endpoint counts tokens.
-        let counters = shared.counters.tokens.clone().unwrap_or_default();
-        let at = bound.url();
-        let BoundIdentityEndpoint { config, sockets, secret, roles } = bound;
-        let audiences = config.audiences.join(",");
-        let token_file = secret.as_ref().map(|secret| tracing::field::display(secret.path().display()));
-        tracing::info!(identity_endpoint = %at, audiences, token_file, "identity endpoint listening");
-        let judge = config.verification.clone().map(|verification| {
-            let trust = rotator.add_token_trust(verification.trust_files());
-            let judge = Arc::new(EndpointVerifier::new(verification, trust, roles));
-            tasks.start("token roles", Arc::clone(&judge).watch_roles());
-            judge
-        });
-        let served = rotator.served();
-        let service = Arc::new(IdentityService::new(config, secret.as_ref(), judge, pair, served, counters));
-        tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
-        if let Some(secret) = &secret {
-            tasks.start("secret of the identity endpoint", secret.watcher().run());
-        }
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        for socket in sockets {
-            let (slots, guard, phase) =
-                (Slots::new(MAX_CONNECTIONS + MAX_REFUSED), self.guards.guard(), self.phase.subscribe());
-            let (service, addr, room) = (Arc::clone(&service), Arc::<str>::from(at.as_str()), Arc::clone(&room));
-            match socket {
-                OutboundSocket::Tcp(socket, at) => {
-                    self.pending.push(move |accepting| {
-                        let socket = LimitedListener { socket: super::sockets::into_tokio(socket, at)?, room };
-                        accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
-                        Ok(())
-                    });
-                }
-                OutboundSocket::Unix(socket, file) => {
-                    self.files.push(file);
-                    self.pending.push(move |accepting| {
-                        let socket = LimitedListener { socket: super::sockets::unix_into_tokio(socket, &addr)?, room };
-                        accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
-                        Ok(())
-                    });
-                }
-            }
-        }
-        self.secret = secret;
-    }
 }
