@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::attempts::{Connected, Verified};
+use super::attempts::Connected;
 use super::dialler::Dialler;
-use super::endpoints::EndpointLease;
+use super::endpoint::EndpointLease;
 use super::error::AttemptError;
+use super::handshake::Verified;
 use super::relay::{OutboundRelay, OutboundRelayEnd};
 use super::retirement::{OptionalTimer, Retirement, RetirementStep};
 use crate::budget::Budget;
