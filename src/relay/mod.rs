@@ -303,8 +303,8 @@ impl<C: ClientSocket, A: Socket> Future for Relay<C, A> {
             Poll::Pending => {
                 this.reservation.set(this.memory());
                 let stalled = this.poll_stall(cx);
-                let ender = this.rare.as_mut().and_then(|rare| rare.web_socket.as_mut());
                 let moved = (this.transferred(), this.exchange.is_under_way());
+                let ender = this.rare.as_mut().and_then(|rare| rare.web_socket.as_mut());
                 poll_pause(cx, stalled, ender, &mut this.idle, &this.client, (&this.to_app, &this.to_client), moved)
             }
         }
