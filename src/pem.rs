@@ -5,16 +5,18 @@
 //!
 //! Pure: no file, no clock.
 
-use std::fmt;
-
 use base64ct::{Base64, Encoding};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+mod block;
+mod error;
 mod explanatory_text;
 mod pkcs8;
 mod trust_settings;
 mod write;
 
+pub use block::{Block, BlockKind, KeyForm};
+pub use error::{PemError, PemFault};
 pub use explanatory_text::ExplanatoryText;
 pub use pkcs8::{Pkcs8Error, private_key_in_pkcs8, to_pkcs8};
 use trust_settings::trusted_certificate;
@@ -60,98 +62,6 @@ pub struct Pem {
     pub outside: ExplanatoryText,
     /// The text ends with what may be the beginning of a mark: it may not be written to its end.
     pub may_be_unfinished: bool,
-}
-
-/// One block.
-pub struct Block {
-    /// Of its BEGIN mark, counted from 1.
-    pub line: usize,
-    /// What its label says that it is.
-    pub kind: BlockKind,
-    /// Its label, if it is one that tools write.
-    pub label: Option<&'static str>,
-    /// What it holds; of a trusted certificate the certificate alone. Empty for a key that is encrypted.
-    pub der: Vec<u8>,
-    /// A trusted certificate's settings do not let it vouch for clients.
-    pub rejects_clients: bool,
-}
-
-/// What a block is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockKind {
-    /// A certificate.
-    Certificate,
-    /// A certificate with settings of OpenSSL's behind it, which say for what it is trusted.
-    TrustedCertificate,
-    /// A certificate revocation list.
-    Crl,
-    /// A private key.
-    Key(KeyForm),
-    /// A private key that a password protects.
-    EncryptedKey,
-    /// The parameters of a key, which also stand in the key.
-    Parameters,
-    /// Anything else.
-    Other,
-}
-
-/// How a private key is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyForm {
-    /// RFC 5958.
-    Pkcs8,
-    /// RFC 8017, A.1.2: RSA.
-    Pkcs1,
-    /// RFC 5915: elliptic curves.
-    Sec1,
-}
-
-/// Why a text is refused: what is wrong, in which line, and the remedy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {fault}")]
-pub struct PemError {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub fault: PemFault,
-}
-
-/// What may be wrong with a text.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PemFault {
-    /// It ends within a block or a mark, as one that is being written does.
-    #[error("it ends in the middle of a block")]
-    Torn,
-    /// The line breaks within a block are gone.
-    #[error("the line breaks are missing: one line of {0} characters; write the text with its line breaks")]
-    LineBreaksMissing(usize),
-    /// Line breaks are written as `\n`.
-    #[error("the line breaks are written as \\n; write the text with real line breaks")]
-    LineBreaksEscaped,
-    /// A BEGIN mark without its last dashes.
-    #[error("a BEGIN mark without its end; write the block anew")]
-    MarkUnclosed,
-    /// A block is followed by another one without its END mark.
-    #[error("a block without its END mark; write it anew")]
-    NoEnd,
-    /// An END mark behind no BEGIN mark, which may be there in another spelling.
-    #[error("an END mark without its BEGIN mark; write the block anew")]
-    NoBegin,
-    /// Base64 outside of all blocks.
-    #[error("base64 that stands in no block; write its BEGIN mark exactly as -----BEGIN LABEL-----, or take it out")]
-    NoMarks,
-    /// BEGIN and END do not have the same label.
-    #[error("a block's BEGIN and END marks have different labels; write it anew")]
-    OtherEnd,
-    /// What is between the marks is not base64.
-    #[error("what stands between the marks is not base64; write the block anew")]
-    NotBase64,
-    /// Nothing is between the marks.
-    #[error("nothing stands between the marks; write the block anew")]
-    Empty,
-    /// The settings of a trusted certificate cannot be read.
-    #[error("a TRUSTED CERTIFICATE that cannot be read; give the certificate alone: openssl x509 -in FILE -out PLAIN")]
-    TrustSettings,
 }
 
 impl Pem {
@@ -241,23 +151,6 @@ impl Pem {
         let mut all: Vec<_> = blocks.chain(self.outside.sentences()).collect();
         all.sort();
         all.into_iter().map(|(_, sentence)| sentence).collect()
-    }
-}
-
-/// What it is, in words; nothing of what it holds.
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.label {
-            Some(label) => write!(f, "a block {label}"),
-            None => f.write_str("a block of an unknown kind"),
-        }
-    }
-}
-
-/// Says nothing of what it holds, which may be a key.
-impl fmt::Debug for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("line", &self.line).field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 

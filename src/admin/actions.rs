@@ -8,7 +8,7 @@ use hyper::{Method, Request, StatusCode};
 use strum::VariantArray;
 use tokio::sync::mpsc;
 
-use super::routes::{AdminResponse, text};
+use super::response::{AdminResponse, text};
 use crate::config::{AdminAction, LogLevel};
 use crate::lifecycle;
 use crate::telemetry;

@@ -15,7 +15,7 @@ use serde_json::ser::PrettyFormatter;
 use serde_json::{Serializer, Value, json};
 use tokio::sync::watch;
 
-use super::routes::{AdminResponse, text};
+use super::response::{AdminResponse, text};
 use super::{AdminState, content_negotiation};
 use crate::config::envoy::{EnvoyCompat, EnvoyListener};
 use crate::config::{Config, LogLevel};

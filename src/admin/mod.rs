@@ -7,8 +7,10 @@ mod actions;
 mod content_negotiation;
 mod envoy;
 mod page;
+mod response;
 mod routes;
 mod slots;
+mod state;
 mod status;
 
 use std::convert::Infallible;
@@ -31,15 +33,15 @@ use tokio::time::{sleep, timeout};
 use crate::config::{Admin, AdminAddr, Listen};
 use crate::exit::{Exit, Fault};
 use crate::http::{NamedHost, names_only};
-use crate::lifecycle::{ControlRequest, Readiness};
+use crate::lifecycle::ControlRequest;
 use crate::listener;
 use crate::listener::{SocketAccess, SocketFile, open_unix};
-use crate::metrics::Metrics;
 
 use self::actions::{Actions, PendingAction};
 use self::slots::{AdminSlot, AdminSlots};
 
 pub use self::envoy::Envoy;
+pub use self::state::AdminState;
 pub use self::status::{ListenerInfo, StatusSources};
 
 /// From accept to the end of the request's head.
@@ -55,19 +57,6 @@ const MAX_HEADERS: usize = 32;
 
 /// After accept(2) has failed.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-
-/// What the answers are made of.
-#[derive(Debug)]
-pub struct AdminState {
-    /// Whether this instance should be given work.
-    pub readiness: Arc<Readiness>,
-    /// What is measured.
-    pub metrics: Metrics,
-    /// What the status page shows beside.
-    pub status_sources: StatusSources,
-    /// What is answered in Envoy's place; `None`: we stand in nobody's.
-    pub envoy: Option<Envoy>,
-}
 
 /// The admin listener, open.
 #[derive(Debug)]

@@ -2,21 +2,16 @@
 
 use std::time::SystemTime;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, VARY};
+use hyper::{Method, Request, StatusCode};
 use strum::VariantArray;
 
+use super::response::{AdminResponse, text};
+use super::state::AdminState;
 use super::status::{MAX_FAILING, Status, date};
-use super::{AdminState, content_negotiation, page};
+use super::{content_negotiation, page};
 use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::lifecycle::Check;
-
-pub(super) type AdminResponse = Response<Full<Bytes>>;
 
 /// What is answered here; what may be done is beside it.
 const PATHS: [&str; 6] = ["/", "/status.json", "/livez", "/readyz", "/healthz", "/metrics"];
@@ -140,15 +135,5 @@ fn json(status: &Status) -> AdminResponse {
     };
     let mut answer = text(StatusCode::OK, body);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
-}
-
-pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> AdminResponse {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }

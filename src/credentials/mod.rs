@@ -3,6 +3,7 @@
 mod api_trust;
 mod blocking;
 mod client_policy;
+mod client_policy_source;
 mod expiry;
 mod file_kind;
 mod load;

@@ -8,25 +8,25 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::blocking::run_blocking;
-use super::client_policy::ClientPolicySource;
+use super::client_policy_source::ClientPolicySource;
 use super::expiry::Expiry;
 use super::outbound::OwnPair;
 use super::server_trust::ServerTrustSource;
-use super::snapshot::SnapshotPublisher;
 use super::source::{LastGood, ReloadSource, Update};
 use super::watch::FileWatch;
-use super::{FileKind, InitialLoadError, OutboundSnapshot, RotationStats, ServedCertificate, Snapshot};
-use crate::config::{OutboundSettings, PairSource, TlsSettings};
+use super::{FileKind, InitialLoadError, RotationStats, ServedCertificate, Snapshot};
+use crate::config::PairSource;
 use crate::identity::Client;
 use crate::tls::ServerConfigs;
-use crate::trust::ClientPolicy;
 
 mod last_good_sources;
 mod registration;
+mod served;
 #[cfg(test)]
 mod simulation;
 
 use last_good_sources::LastGoodSources;
+use served::{PairUse, ServedConfig, ServedOutbound, ServedTokenTrust};
 
 /// The rotation of the pairs, and of the client CAs and rules that are served with them.
 #[derive(Debug)]
@@ -42,53 +42,6 @@ pub struct Rotator {
     served_certificates: watch::Sender<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
     stats: Arc<RotationStats>,
-}
-
-/// What listeners with equal settings share.
-#[derive(Debug)]
-struct ServedConfig {
-    pair: PairUse,
-    auth: ListenerAuth,
-    snapshots: SnapshotPublisher,
-}
-
-/// What a listener does with a pair.
-#[derive(Debug, PartialEq)]
-enum PairUse {
-    /// It is shown, under these settings. Its place among the pairs.
-    Shown(usize, TlsSettings),
-    /// It says who we are, if it is among the pairs and there: TLS is off.
-    Known(PairSource),
-}
-
-/// What one outbound listener is served with.
-#[derive(Debug)]
-struct ServedOutbound {
-    /// Its place among the pairs.
-    pair: usize,
-    /// Its place among those who vouch for servers.
-    trust: usize,
-    settings: OutboundSettings,
-    snapshots: SnapshotPublisher<OutboundSnapshot>,
-}
-
-/// Who vouches for those who sign tokens.
-#[derive(Debug)]
-struct ServedTokenTrust {
-    /// Its place among the client CAs and rules.
-    client_policy: usize,
-    snapshots: SnapshotPublisher<Arc<ClientPolicy>>,
-}
-
-/// What clients are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ListenerAuth {
-    Nothing,
-    /// A certificate, which is judged by the client policy at this index of [`Rotator::client_policies`].
-    Certificate {
-        client_policy: usize,
-        required: bool,
-    },
 }
 
 impl Rotator {

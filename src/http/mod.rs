@@ -3,6 +3,7 @@
 mod body_lookahead;
 mod certain_path;
 mod chunk_scan;
+mod counted_bytes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
 mod frames;
@@ -26,6 +27,7 @@ mod web_socket_ender;
 
 pub(crate) use body_lookahead::BodyLookahead;
 pub(crate) use certain_path::certain_part;
+pub(crate) use counted_bytes::CountedBytes;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
 pub(crate) use head_rejection::HeadRejection;
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};

@@ -3,16 +3,16 @@
 //! A certificate may come from anybody, so nothing here panics, and every text that is made from one has its odd
 //! characters escaped.
 
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use der::asn1::{AnyRef, ObjectIdentifier};
-use der::{Decode, Encode, Tag, Tagged};
+use der::{Decode, Encode};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::Name;
 
-use super::distinguished_name::{name_for_field, name_text, only_common_name};
+use super::attribute::{Attribute, AttributeKind, hex};
+use super::distinguished_name::{DistinguishedName, name_for_field, name_text, only_common_name};
 use super::{Identity, IdentityError, IdentityField};
 
 mod alt_names;
@@ -23,8 +23,6 @@ pub use alt_names::AltNames;
 pub use public_key::PublicKeyKind;
 pub use usage::{KeyUsageBit, Role};
 
-pub(super) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
-pub(super) const ORGANIZATIONAL_UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 /// Algorithms that no signature of a certificate may be made with any more.
 const WEAK_SIGNATURES: [(&str, ObjectIdentifier); 5] = [
     ("SHA-1", ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5")),
@@ -55,22 +53,17 @@ pub struct Certificate {
     fingerprint: [u8; 32],
 }
 
-/// One attribute of a subject.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Attribute<'a> {
-    pub(super) kind: AttributeKind,
-    /// The bytes of the string, without tag and length.
-    pub(super) value: &'a [u8],
-    /// It is a PrintableString or a UTF8String.
-    pub(super) plain: bool,
-}
-
-/// The attributes that an identity is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AttributeKind {
-    OrganizationalUnit,
-    CommonName,
-    Other,
+impl DistinguishedName {
+    /// Whether it has the attributes of the certificate's subject, all of them and no other. The order and the RDNs do not matter, as
+    /// they do not for an identity; programs write them differently.
+    pub fn is_subject_of(&self, certificate: &Certificate) -> bool {
+        let sorted = |attributes: &mut dyn Iterator<Item = &AttributeTypeAndValue>| {
+            let mut all: Vec<_> = attributes.map(|one| (one.oid, one.value.value().to_vec())).collect();
+            all.sort();
+            all
+        };
+        sorted(&mut self.rdns.iter().flatten()) == sorted(&mut certificate.subject_name().iter())
+    }
 }
 
 impl Certificate {
@@ -188,31 +181,4 @@ impl Certificate {
     fn attributes(&self) -> impl Iterator<Item = Attribute<'_>> {
         self.subject_name().iter().map(Attribute::of)
     }
-}
-
-impl<'a> Attribute<'a> {
-    pub(super) fn of(written: &'a AttributeTypeAndValue) -> Self {
-        Self {
-            kind: match written.oid {
-                ORGANIZATIONAL_UNIT => AttributeKind::OrganizationalUnit,
-                COMMON_NAME => AttributeKind::CommonName,
-                _ => AttributeKind::Other,
-            },
-            value: written.value.value(),
-            plain: matches!(written.value.tag(), Tag::PrintableString | Tag::Utf8String),
-        }
-    }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        push(&mut text, format_args!("{byte:02x}"));
-        text
-    })
-}
-
-/// Formats into `text`, which cannot fail.
-pub(super) fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // A String takes everything; only the trait's signature knows of errors.
-    let _ = text.write_fmt(arguments);
 }

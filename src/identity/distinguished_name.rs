@@ -11,8 +11,8 @@ use der::{Decode, Encode, Tag, Tagged};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::Name;
 
-use super::certificate::{Attribute, AttributeKind, COMMON_NAME, ORGANIZATIONAL_UNIT, hex, push};
-use super::{Certificate, Identity, IdentityError};
+use super::attribute::{Attribute, AttributeKind, COMMON_NAME, ORGANIZATIONAL_UNIT, hex, push};
+use super::{Identity, IdentityError};
 
 /// The short names that RFC 4514 gives in section 3, and the two that everybody else writes.
 const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
@@ -66,7 +66,7 @@ const SPECIAL: &[u8] = b"\"+,;<>\\";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DistinguishedName {
     /// As they are written: the last RDN of the certificate first. None is empty.
-    rdns: Vec<Vec<AttributeTypeAndValue>>,
+    pub(super) rdns: Vec<Vec<AttributeTypeAndValue>>,
 }
 
 /// Why a text is no name that can be read in one way only.
@@ -134,17 +134,6 @@ impl DistinguishedName {
     /// As [`Certificate::has_unclear_common_name`].
     pub fn has_unclear_common_name(&self) -> bool {
         self.common_name().is_none() && self.attributes().any(|a| a.kind == AttributeKind::CommonName)
-    }
-
-    /// Whether it has the attributes of the certificate's subject, all of them and no other. The order and the RDNs do not matter, as
-    /// they do not for an identity; programs write them differently.
-    pub fn is_subject_of(&self, certificate: &Certificate) -> bool {
-        let sorted = |attributes: &mut dyn Iterator<Item = &AttributeTypeAndValue>| {
-            let mut all: Vec<_> = attributes.map(|one| (one.oid, one.value.value().to_vec())).collect();
-            all.sort();
-            all
-        };
-        sorted(&mut self.rdns.iter().flatten()) == sorted(&mut certificate.subject_name().iter())
     }
 
     /// In the order of the certificate, as far as that can be known.

@@ -7,6 +7,7 @@
 //!
 //! Pure: no socket, no clock. [`certificate`] is the only file that parses X.509.
 
+mod attribute;
 pub mod certificate;
 mod client;
 pub mod critical;
@@ -23,7 +24,7 @@ use std::fmt;
 
 use strum::IntoStaticStr;
 
-use certificate::{Attribute, AttributeKind};
+use attribute::{Attribute, AttributeKind};
 
 /// What a Cloud Foundry certificate says. At least one of the three GUIDs is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,13 +1,10 @@
-//! What is not answered as it was asked, and why: problem details (RFC 9457).
+//! What is not answered as it was asked, and why.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use serde::Serialize;
 
-use super::response::{EndpointResponse, respond};
 use crate::http::HeadRejection;
 use crate::telemetry::TokenRequestResult;
 use crate::token::IssueError;
@@ -24,18 +21,9 @@ pub(super) struct EndpointRejection {
     /// Which of the closed set; never a success.
     pub(super) error: TokenRequestResult,
     /// One sentence for people: what was wrong, and the remedy. Never anything of a body.
-    detail: Cow<'static, str>,
-    retry_after: Option<Duration>,
-    allow: Option<&'static str>,
-}
-
-/// The body of the answer.
-#[derive(Serialize)]
-struct ProblemDocument<'a> {
-    title: &'static str,
-    status: u16,
-    error: &'static str,
-    detail: &'a str,
+    pub(super) detail: Cow<'static, str>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) allow: Option<&'static str>,
 }
 
 impl EndpointRejection {
@@ -95,7 +83,7 @@ impl EndpointRejection {
         Self::new(result, error.to_string())
     }
 
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         use TokenRequestResult as Result;
         match self.error {
             Result::PeerNotAllowed | Result::Forwarded | Result::AudienceNotAllowed => StatusCode::FORBIDDEN,
@@ -121,29 +109,5 @@ impl EndpointRejection {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
-    }
-
-    pub(super) fn into_response(self) -> EndpointResponse {
-        let status = self.status();
-        let problem = ProblemDocument {
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            error: self.error.as_str(),
-            detail: &self.detail,
-        };
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = respond(status, "application/problem+json", body);
-        let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
-            // Whole seconds, and never "at once".
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
-        }
-        if let Some(allow) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.error == TokenRequestResult::Unauthorized {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
     }
 }

@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Sleep, sleep};
 
-use super::relay_session::AuthorizedClient;
 use crate::sys::wall_clock::WallClockTimer;
 use crate::telemetry::CloseReason;
 
@@ -26,9 +25,8 @@ struct DeadlineTimers {
 
 impl Deadline {
     /// The end of the validity of the client's certificate, or of the longest life, whichever is first.
-    pub(super) fn first_of(authorization: Option<&AuthorizedClient>, max_age: Option<Duration>) -> Self {
-        let holder = authorization.and_then(|authorization| authorization.client.certificate());
-        let expiry = holder.map(|holder| WallClockTimer::at(holder.not_after));
+    pub(super) fn first_of(not_after: Option<SystemTime>, max_age: Option<Duration>) -> Self {
+        let expiry = not_after.map(WallClockTimer::at);
         let max_age = max_age.map(|limit| Box::pin(sleep(limit)));
         Self((expiry.is_some() || max_age.is_some()).then(|| Box::new(DeadlineTimers { expiry, max_age })))
     }

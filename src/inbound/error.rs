@@ -10,6 +10,12 @@ use crate::telemetry::CloseReason;
 use crate::tls::{Established, HandshakeError, HelloError};
 use crate::upstream::DialError;
 
+/// There are more than fit.
+pub(super) const TOO_MANY_CONNECTIONS: ConnectionError = ConnectionError::Overloaded {
+    what: "connections",
+    option: "--max-connections, or the memory or descriptor limit that it follows from,",
+};
+
 /// Why a connection closed before its bytes could be carried.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::credentials::Snapshot;
 use crate::identity::Client;
-use crate::inbound::InboundService;
 use crate::inbound::deadline::Deadline;
+use crate::inbound::service::InboundService;
 use crate::lifecycle::Phase;
 use crate::policy;
 use crate::relay::{NoBacklogProgress, Relay, RelayEnd};
@@ -29,6 +29,13 @@ pub(super) struct ActiveConnection {
 pub(super) struct AuthorizedClient {
     pub(super) client: Client,
     pub(super) snapshot: Arc<Snapshot>,
+}
+
+impl AuthorizedClient {
+    /// The end of the validity of its certificate.
+    pub(super) fn not_after(&self) -> Option<SystemTime> {
+        self.client.certificate().map(|holder| holder.not_after)
+    }
 }
 
 /// A relay whose bytes get in the access log entry however it ends: the task may be cancelled in the middle of it, or panic.
@@ -55,7 +62,8 @@ pub(super) async fn relay_until_closed<const LEAVES_IDLE: bool>(
     if let Some(limit) = service.timeouts.idle {
         counted.relay.set_idle_timeout(limit);
     }
-    let mut deadline = Deadline::first_of(authorization.as_ref(), service.timeouts.max_age);
+    let mut deadline =
+        Deadline::first_of(authorization.as_ref().and_then(AuthorizedClient::not_after), service.timeouts.max_age);
     let (mut phase, mut generations) = (service.phase.clone(), service.snapshots.generations());
     loop {
         generations.borrow_and_update();

@@ -24,8 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::attempts::{STAGGER, dial_addr, handshake, name_of};
+use super::dial::{STAGGER, dial_addr};
 use super::error::{AttemptError, rejection};
+use super::handshake::{handshake, name_of};
 use super::resolve::{Resolution, resolve};
 use super::stream::EndpointStream;
 use crate::config::{ApiUrl, Host};

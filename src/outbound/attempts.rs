@@ -2,30 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
+use super::dial::{DialResult, STAGGER};
 use super::dialler::Dialler;
-use super::endpoints::{Endpoint, EndpointLease};
+use super::endpoint::{Endpoint, EndpointLease};
 use super::error::{AttemptError, OutboundError};
-use super::http_connect;
+use super::handshake::{Shaken, VerifiedServer, handshake, server_name};
 use super::stream::EndpointStream;
-use crate::config::{ExpectedName, Host, OutboundSettings, OutboundTimeouts};
 use crate::credentials::OutboundSnapshot;
-use crate::io::connect_tcp;
-use crate::listener::KEEPALIVE;
 use crate::telemetry::{AttemptResult, OutboundLogEntry};
-use crate::tls::{Negotiated, Stream, client_handshake};
-use crate::trust::AuthenticatedServer;
 
-/// After so long without an answer the next endpoint is dialled beside the first (RFC 8305, 5).
-pub(super) const STAGGER: Duration = Duration::from_millis(250);
+/// How long a first lookup is waited for; later ones are never.
+const FIRST_LOOKUP: Duration = Duration::from_secs(3);
 
 /// An endpoint that may be given the app's bytes.
 #[derive(Debug)]
@@ -34,14 +29,6 @@ pub(super) struct Connected {
     /// Who it is; `None` where nobody was asked.
     pub(super) verified: Option<VerifiedServer>,
     pub(super) lease: EndpointLease,
-}
-
-/// A server that has shown who it is, and by what it was judged.
-#[derive(Debug, Clone)]
-pub(super) struct VerifiedServer {
-    pub(super) server: AuthenticatedServer,
-    pub(super) name: ServerName<'static>,
-    pub(super) snapshot: Arc<OutboundSnapshot>,
 }
 
 /// An endpoint that has accepted, and has been sent nothing.
@@ -60,31 +47,37 @@ impl AcceptedDial {
     }
 }
 
-/// A session with an endpoint, and who that is.
-#[derive(Debug)]
-pub(super) struct Shaken {
-    pub(super) stream: Stream,
-    pub(super) server: AuthenticatedServer,
-    negotiated: Negotiated,
-}
+impl Dialler {
+    /// Finds an endpoint that answers and may. What is learned on the way gets in `entry`.
+    ///
+    /// # Errors
+    /// [`OutboundError`]: that of the most telling attempt. Nothing of the app's was sent to anybody.
+    pub(super) async fn connect(&self, entry: &mut OutboundLogEntry) -> Result<Connected, OutboundError> {
+        self.attempts(&[], entry).await?.run(None, entry).await
+    }
 
-/// The handshake with the endpoint on `tcp`, and who it is.
-pub(super) async fn handshake(
-    limit: Duration,
-    snapshot: &OutboundSnapshot,
-    name: &ServerName<'static>,
-    mut tcp: TcpStream,
-) -> Result<Shaken, AttemptError> {
-    // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
-    let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
-    let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
-    let shaken = timeout(limit, shaking).await;
-    let established = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
-    // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
-    let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
-    let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
-    let negotiated = established.negotiated.clone();
-    Ok(Shaken { stream: Stream::with_server(&server, tcp, established), server, negotiated })
+    /// Attempts at endpoints other than those `tried`, once it is known who there is and there is something to show them.
+    ///
+    /// # Errors
+    /// [`OutboundError`]: it does not come to an attempt.
+    pub(super) async fn attempts(
+        &self,
+        tried: &[Arc<Endpoint>],
+        entry: &mut OutboundLogEntry,
+    ) -> Result<Attempts<'_>, OutboundError> {
+        let Ok(pending) = self.pending.try_acquire() else {
+            return Err(OutboundError::overloaded_by_pending());
+        };
+        let deadline = tokio::time::Instant::now() + self.settings.timeouts.total;
+        let began = Instant::now();
+        if let Err(why) = self.endpoints.wait(FIRST_LOOKUP.min(self.settings.timeouts.total)).await {
+            self.endpoints.request_lookup();
+            return Err(OutboundError::ResolveFailed(why));
+        }
+        entry.fields.resolve = Some(began.elapsed()).filter(|waited| *waited >= Duration::from_millis(1));
+        let snapshot = self.snapshot(entry).await?;
+        Ok(Attempts::new(self, snapshot, tried, deadline, pending))
+    }
 }
 
 /// The attempts of one connection.
@@ -371,61 +364,5 @@ impl<'a> Attempts<'a> {
                 }
             }
         });
-    }
-}
-
-/// What came of dialling one endpoint.
-struct DialResult {
-    lease: EndpointLease,
-    result: Result<TcpStream, AttemptError>,
-    took: Duration,
-}
-
-impl DialResult {
-    async fn dial(lease: EndpointLease, timeouts: OutboundTimeouts) -> Self {
-        let began = Instant::now();
-        let result = dial_one(Arc::clone(lease.endpoint()), timeouts).await;
-        Self { lease, result, took: began.elapsed() }
-    }
-}
-
-/// A connection to `endpoint`, or by way of it where it is a proxy: that has as long as a handshake to reach the server.
-pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
-    let OutboundTimeouts { connect: limit, handshake, .. } = timeouts;
-    let dialled = dial_addr(endpoint.addr, limit).await;
-    let mut tcp = dialled.map_err(|error| match &endpoint.proxy {
-        Some(_) => AttemptError::ProxyUnreachable(Box::new(error)),
-        None => error,
-    })?;
-    if let Some(proxy) = &endpoint.proxy {
-        let asked = timeout(handshake, http_connect::ask(&mut tcp, proxy, &endpoint.target)).await;
-        asked.map_err(|_| AttemptError::ProxySilent(handshake))??;
-    }
-    Ok(tcp)
-}
-
-/// A connection to `addr`, which has to accept within `limit`.
-pub(super) async fn dial_addr(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
-    let dialled = timeout(limit, connect_tcp(addr)).await.map_err(|_| AttemptError::ConnectTimeout(limit))?;
-    dialled.map_err(|error| AttemptError::of_connect(error, limit))
-}
-
-/// The name that is asked for, and mostly verified, where `host` is dialled.
-pub fn server_name(settings: &OutboundSettings, host: &Host) -> ServerName<'static> {
-    name_of(match &settings.server_name {
-        ExpectedName::Given(name) => name,
-        ExpectedName::Target | ExpectedName::Unchecked => host,
-    })
-}
-
-/// `host`, as TLS calls it.
-pub(super) fn name_of(host: &Host) -> ServerName<'static> {
-    match host {
-        Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
-        Host::Name(name) => {
-            let name = name.trim_end_matches('.').to_owned();
-            // Invariant: the configuration takes names only that are.
-            ServerName::try_from(name).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::Instant;
 
-use super::endpoints::Endpoint;
+use super::endpoint::Endpoint;
 use super::outlier::Availability;
 use crate::config::Balance;
 

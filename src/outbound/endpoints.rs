@@ -1,45 +1,28 @@
-//! The endpoints of one outbound listener: which addresses there are now, and what is known of each.
+//! The endpoints of one outbound listener: which addresses there are now, and which of them is left alone.
 
-use std::fmt;
+mod lookup;
+
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::address_rules::{AddressRejection, AddressRules};
+use super::endpoint::{Endpoint, EndpointLease, lock};
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
-use super::resolve::{Resolution, resolve};
 use crate::config::{Host, HttpProxy, Outbound, Target};
 use crate::lifecycle::OutboundHealth;
-use crate::telemetry::{EndpointCounts, OutboundCounters, ResolveResult};
+use crate::telemetry::{EndpointCounts, OutboundCounters};
 
 /// Names are not looked up more often than this, whatever their TTL says: the platform's have none.
 const MIN_REFRESH: Duration = Duration::from_secs(5);
 
-/// But for a failure of an endpoint, after which the name is looked up at once.
-const MIN_REFRESH_ON_FAILURE: Duration = Duration::from_secs(1);
-
 /// How long an endpoint that has shown a retirement certificate is believed to be about to stop: it has ten seconds.
 const RETIREMENT: Duration = Duration::from_secs(60);
-
-/// One address behind an outbound listener.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Where it is dialled.
-    pub addr: SocketAddr,
-    /// Who is behind it, whose name it has to have.
-    pub target: Target,
-    /// The HTTP proxy that it is, which leads to `target`.
-    pub proxy: Option<Arc<HttpProxy>>,
-    in_flight: AtomicUsize,
-    outlier: Mutex<Outlier>,
-    retires_until: Mutex<Option<Instant>>,
-}
 
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,67 +52,6 @@ pub struct Endpoints {
     failed: Notify,
     health: Arc<OutboundHealth>,
     counters: Arc<OutboundCounters>,
-}
-
-/// One connection to an endpoint, which counts as long as this is there.
-#[derive(Debug)]
-pub struct EndpointLease(Arc<Endpoint>);
-
-impl EndpointLease {
-    fn new(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(endpoint)
-    }
-
-    /// Whose it is.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
-    }
-}
-
-impl Drop for EndpointLease {
-    fn drop(&mut self) {
-        // Whatever became of it: another one may find out how it is.
-        lock(&self.0.outlier).abandon_probe();
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Endpoint {
-    fn new(addr: SocketAddr, target: Target, proxy: Option<Arc<HttpProxy>>) -> Self {
-        Self {
-            addr,
-            target,
-            proxy,
-            in_flight: AtomicUsize::new(0),
-            outlier: Mutex::default(),
-            retires_until: Mutex::default(),
-        }
-    }
-
-    /// Connections to it.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Whether it has said that it is about to stop.
-    pub fn is_retiring(&self) -> bool {
-        lock(&self.retires_until).is_some_and(|until| until > Instant::now())
-    }
-
-    pub(super) fn availability(&self, now: Instant) -> Availability {
-        lock(&self.outlier).availability(now)
-    }
-
-    /// Whether it is left alone for a while.
-    pub fn is_ejected(&self) -> bool {
-        self.availability(Instant::now()) == Availability::Ejected
-    }
-}
-
-/// Nothing in these can be left half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Endpoints {
@@ -177,100 +99,10 @@ impl Endpoints {
         names
     }
 
-    /// Keeps the endpoints up to date, for ever. At once done where there is no name.
-    pub async fn run(&self) {
-        let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
-        let mut reported = false;
-        loop {
-            let (mut next, mut failure) = (self.refresh, None);
-            for name in self.names() {
-                let began = std::time::Instant::now();
-                let resolution = resolve(name).await;
-                let result = match &resolution {
-                    Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
-                    Resolution::Empty => ResolveResult::Empty,
-                    Resolution::Failed(_) => ResolveResult::Failed,
-                };
-                self.counters.count_resolve(result, began);
-                match self.resolved(name, resolution, &mut found) {
-                    Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
-                    Err(why) => {
-                        next = MIN_REFRESH;
-                        failure = Some(format!("{name}: {why}"));
-                    }
-                }
-            }
-            match failure {
-                Some(why) if !reported => {
-                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
-                    reported = true;
-                    self.note_failure(why);
-                }
-                Some(why) => self.note_failure(why),
-                None => {
-                    if reported {
-                        tracing::info!(to = %self.name, "name lookup recovered");
-                    }
-                    reported = false;
-                    self.know();
-                }
-            }
-            if self.names().is_empty() {
-                return std::future::pending().await;
-            }
-            tokio::select! {
-                () = sleep(next) => {}
-                () = async {
-                    sleep(MIN_REFRESH_ON_FAILURE).await;
-                    self.failed.notified().await;
-                } => {}
-            }
-        }
-    }
-
-    /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
-    ///
-    /// # Errors
-    /// Why nobody could say; then what was known holds.
-    pub(super) fn resolved(
-        &self,
-        name: &str,
-        resolution: Resolution,
-        found: &mut Vec<(String, Vec<IpAddr>)>,
-    ) -> Result<Duration, String> {
-        let (addresses, holds) = match resolution {
-            Resolution::Addresses(addresses, ttl) => (addresses, ttl),
-            Resolution::Partly(mut addresses, family) => {
-                let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
-                addresses.extend(known.filter(|ip| family.has(**ip)));
-                (addresses, Duration::ZERO)
-            }
-            Resolution::Empty => (Vec::new(), Duration::ZERO),
-            Resolution::Failed(why) => return Err(why),
-        };
-        found.retain(|(known, _)| known != name);
-        found.push((name.to_owned(), addresses));
-        self.replace(found);
-        if !self.current().is_empty() {
-            self.know();
-        }
-        Ok(holds)
-    }
-
     /// The endpoints that there are may be used, or it is known that there is none.
     fn know(&self) {
         self.known.send_replace(ResolveState::Resolved);
         self.health.set(self.current().len());
-    }
-
-    fn note_failure(&self, why: String) {
-        self.known.send_if_modified(|known| match known {
-            ResolveState::Resolved => false,
-            ResolveState::Pending | ResolveState::Failed(_) => {
-                *known = ResolveState::Failed(why);
-                true
-            }
-        });
     }
 
     /// The addresses are these now. What is known of those that stay is kept.
@@ -435,11 +267,5 @@ impl Endpoints {
             tracing::warn!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint ejected: it has failed several times in a row; it is tried again in some seconds");
         }
         self.failed.notify_one();
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.addr)
     }
 }

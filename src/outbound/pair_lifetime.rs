@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-use super::attempts::VerifiedServer;
 use super::dialler::Dialler;
+use super::handshake::VerifiedServer;
 use crate::credentials::{OutboundSnapshot, PairValidity, SnapshotReceiver};
 use crate::sys::wall_clock::WallClockTimer;
 use crate::telemetry::OutboundCloseReason;

@@ -14,9 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address_rules::AddressRules;
-use super::attempts::{Shaken, dial_one, handshake, server_name};
-use super::endpoints::{Endpoint, Endpoints};
+use super::dial::dial_one;
+use super::endpoint::Endpoint;
+use super::endpoints::Endpoints;
 use super::error::{AttemptError, OutboundError, rejection};
+use super::handshake::{Shaken, handshake, server_name};
 use crate::config::{Outbound, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
 use crate::telemetry::OutboundCounters;

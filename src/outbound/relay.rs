@@ -24,10 +24,10 @@ use super::error::rejection;
 use super::stream::EndpointStream;
 use crate::budget::Reservation;
 use crate::http::{KeepAliveEnder, ResponseTracker};
-use crate::io::buffers::{Buffers, READ};
+use crate::io::buffers::Buffers;
 use crate::io::{AppStream, PeriodicCheck, Socket, Transferred, WriteBuffer, buffers};
 use crate::relay::{
-    BacklogWatch, IdleTimer, MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferState, TransferStep, delivered_to,
+    BacklogWatch, IdleTimer, MIN_BACKLOG_BYTES, READS_PER_TURN, TransferState, TransferStep, delivered_to, read_room,
 };
 
 /// How the transfer ended.
@@ -106,11 +106,6 @@ impl OutboundRelay {
     fn memory(&self) -> usize {
         let heads = self.keep_alive.as_ref().map_or(0, |ender| ender.memory());
         self.to_endpoint.memory() + self.to_app.memory() + self.endpoint.memory() + heads
-    }
-
-    /// How many bytes to read at most: what the other side does not take will have to be kept.
-    fn room(&self) -> usize {
-        self.reservation.budget().share().clamp(MIN_READ, READ)
     }
 
     /// Whether it has kept something for too long, and has to make room for others.
@@ -261,7 +256,7 @@ impl OutboundRelay {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(TransferStep::Waiting);
             }
-            let mut space = ReadBuf::new(&mut input[..self.room()]);
+            let mut space = ReadBuf::new(&mut input[..read_room(&self.reservation)]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
@@ -293,8 +288,7 @@ impl OutboundRelay {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(_)) => {
-                self.up = TransferState::Done;
-                self.to_endpoint = WriteBuffer::default();
+                self.up.give_up(&mut self.to_endpoint);
                 false
             }
         }
@@ -308,17 +302,10 @@ impl OutboundRelay {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
             }
-            match self.down {
-                TransferState::Open => {}
-                TransferState::Ending => {
-                    self.down = TransferState::Done;
-                    // The app may be gone already: then there is nobody to tell.
-                    let _ = self.app.end_sending();
-                    return Ok(TransferStep::Waiting);
-                }
-                TransferState::Done => return Ok(TransferStep::Waiting),
+            if self.down.finish(|| self.app.end_sending()) {
+                return Ok(TransferStep::Waiting);
             }
-            let room = self.room();
+            let room = read_room(&self.reservation);
             let Self { endpoint, app, to_app, transferred, idle, exchange, keep_alive, .. } = self;
             let mut app_failed = false;
             let mut to_cx = Context::from_waker(cx.waker());

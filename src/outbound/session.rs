@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::attempts::{Connected, VerifiedServer};
+use super::attempts::Connected;
 use super::dialler::Dialler;
-use super::endpoints::EndpointLease;
+use super::endpoint::EndpointLease;
 use super::error::AttemptError;
+use super::handshake::VerifiedServer;
 use super::pair_lifetime::{DrainStep, OptionalTimer, PairLifetime};
 use super::relay::{OutboundRelay, OutboundRelayEnd};
 use crate::budget::MemoryBudget;

@@ -15,7 +15,8 @@ use tokio::time::{Instant, advance};
 
 use super::AddressRules;
 use super::balance::Balancer;
-use super::endpoints::{Endpoint, EndpointLease, Endpoints};
+use super::endpoint::{Endpoint, EndpointLease};
+use super::endpoints::Endpoints;
 use super::outlier::Availability;
 use super::resolve::{Family, Resolution};
 use crate::config::{

@@ -13,6 +13,7 @@
 //! | the app ends its sending | the client: close_notify and FIN; its own sending goes on |
 //! | the app resets | the client: what had come, then FIN without close_notify, since it is not whole |
 
+mod end;
 mod idle;
 mod plain;
 #[cfg(test)]
@@ -33,40 +34,13 @@ use crate::http::{KeepAliveEnder, ResponseTracker, WebSocketEnder};
 use crate::io::{AppStream, ClientSocket, Socket, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 use crate::tls::{Established, Session, Stream, StreamParts};
+pub(crate) use end::delivered_to;
+use end::poll_pause;
+pub use end::{NoBacklogProgress, RelayEnd};
 pub(crate) use idle::IdleTimer;
 pub(crate) use plain::PlainRelay;
 pub(crate) use stall::BacklogWatch;
-pub(crate) use transfer::{MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferStep};
-
-/// How a relay ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RelayEnd {
-    /// Both sides said that they were done.
-    Complete,
-    /// The client's TCP ended without close_notify.
-    ClientTruncated,
-    /// The client reset the connection.
-    ClientReset,
-    /// The client broke the TLS protocol; it got an alert.
-    ClientViolation,
-    /// The app reset the connection, or stopped reading before it was done.
-    AppReset,
-    /// Nothing moved either way for as long as was allowed.
-    Idle,
-    /// The client was told, in the app's place, that nothing follows: behind an answer, all of which it has been sent, or in a WebSocket
-    /// connection, of which neither side has let go since.
-    KeepAliveEnded,
-    /// It was stuck while memory was short.
-    BacklogEvicted,
-}
-
-/// What there is to say of [`RelayEnd::BacklogEvicted`].
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error(
-    "the memory for backlogs is short, and this connection has held some for {} seconds without progress; raise the container's memory limit (or --memory-limit), or add instances",
-    stall::STUCK
-)]
-pub struct NoBacklogProgress;
+pub(crate) use transfer::{MIN_BACKLOG_BYTES, READS_PER_TURN, TransferStep, read_room};
 
 /// The client's TLS session and the app's connection, and the bytes on their way between them.
 #[derive(Debug)]
@@ -121,13 +95,6 @@ pub fn chain_memory(established: &Established) -> usize {
     2 * established.chain_bytes.saturating_sub(USUAL_CHAIN)
 }
 
-/// Of `sent` bytes, those that have left the kernel for the client, where some more are `blocked`: the kernel takes more in large steps
-/// only, many seconds apart for a slow client. It grows as long as the client takes any; nothing else can be said of it.
-pub(crate) fn delivered_to(client: &impl ClientSocket, sent: u64, blocked: bool) -> u64 {
-    let waiting = if blocked { client.unacknowledged() } else { 0 };
-    sent.wrapping_sub(waiting)
-}
-
 /// A length that is never near its type's end.
 fn small(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
@@ -142,6 +109,25 @@ pub(crate) enum TransferState {
     Done,
 }
 
+impl TransferState {
+    /// Whether nothing more is to be read in this direction, all that was kept being delivered. Once its source has ended, the side that
+    /// it leads to is told by `end_sending`.
+    pub(crate) fn finish(&mut self, end_sending: impl FnOnce() -> io::Result<()>) -> bool {
+        if *self == Self::Ending {
+            *self = Self::Done;
+            // That side may be gone already: then there is nobody to tell.
+            let _ = end_sending();
+        }
+        *self == Self::Done
+    }
+
+    /// The side that it leads to takes nothing more, what is `kept` included.
+    pub(crate) fn give_up(&mut self, kept: &mut WriteBuffer) {
+        *self = Self::Done;
+        *kept = WriteBuffer::default();
+    }
+}
+
 impl<C: ClientSocket, A: Socket> Relay<C, A> {
     /// A relay between the established session on `client` and `app`. No permit, no bytes. The app gets `proxy_header` (PROXY
     /// protocol) in front of whatever the client sends, and need not wait for that. What the relay keeps is of `reservation`, which has room for
@@ -154,34 +140,40 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         proxy_header: Vec<u8>,
         reservation: Reservation,
     ) -> Self {
-        let chain = small(chain_memory(&established));
+        let (chain, announced) = (small(chain_memory(&established)), small(proxy_header.len()));
+        let Established { session, pending_ciphertext, .. } = established;
+        let begun = Self::begin((client, app), session, pending_ciphertext, reservation);
+        Self { announced, chain, to_app: WriteBuffer::from(proxy_header), ..begun }
+    }
+
+    /// Between `client` and `app`, of which nothing was carried yet; `held` has come of the client's ciphertext.
+    fn begin((client, app): (C, A), session: Session, held: Vec<u8>, reservation: Reservation) -> Self {
         Self {
             client,
             app,
-            more_held: !established.pending_ciphertext.is_empty(),
-            held: established.pending_ciphertext,
-            announced: small(proxy_header.len()),
-            chain,
-            to_app: WriteBuffer::from(proxy_header),
-            session: established.session,
+            session,
+            more_held: !held.is_empty(),
+            held,
+            to_app: WriteBuffer::default(),
             to_client: WriteBuffer::default(),
             up: TransferState::Open,
             down: TransferState::Open,
             app_was_reset: false,
             app_is_gone: false,
-            rare: None,
-            reservation,
             transferred: Transferred::default(),
+            announced: 0,
+            chain: 0,
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
+            rare: None,
+            reservation,
         }
     }
 
     /// Takes no more from the client; to the app it is as if the client had ended its sending.
     pub fn dismiss_client(&mut self) {
         if self.up != TransferState::Done {
-            self.up = TransferState::Done;
-            self.to_app = WriteBuffer::default();
+            self.up.give_up(&mut self.to_app);
             // The app may be gone already.
             let _ = self.app.end_sending();
         }
@@ -294,29 +286,10 @@ impl Relay {
             to_client.push(buffers.output.bytes());
             Ok::<_, io::Error>(())
         })?;
-        Ok(Self {
-            client: tcp,
-            app,
-            more_held: !held.is_empty(),
-            held,
-            session,
-            transferred: Transferred {
-                up: before.up + for_app.len() as u64,
-                down: before.down + to_client.len() as u64,
-            },
-            announced: 0,
-            chain: 0,
-            to_app: WriteBuffer::from(for_app),
-            to_client,
-            up: TransferState::Open,
-            down: TransferState::Open,
-            app_was_reset: false,
-            app_is_gone: false,
-            rare: None,
-            reservation,
-            idle: IdleTimer::default(),
-            exchange: ResponseTracker::default(),
-        })
+        let transferred =
+            Transferred { up: before.up + for_app.len() as u64, down: before.down + to_client.len() as u64 };
+        let begun = Self::begin((tcp, app), session, held, reservation);
+        Ok(Self { to_app: WriteBuffer::from(for_app), to_client, transferred, ..begun })
     }
 }
 
@@ -329,18 +302,10 @@ impl<C: ClientSocket, A: Socket> Future for Relay<C, A> {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => {
                 this.reservation.set(this.memory());
-                if let Poll::Ready(end) = this.poll_stall(cx) {
-                    return Poll::Ready(end);
-                }
-                if this.web_socket().is_some_and(|ender| ender.poll_over(cx).is_ready()) {
-                    return Poll::Ready(RelayEnd::KeepAliveEnded);
-                }
-                // Bytes that one side is slow to take are not silence, as long as it takes some.
-                let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                let Transferred { up, down } = this.transferred();
-                let (client, blocked) = (&this.client, !this.to_client.is_empty());
-                let delivered = || up.wrapping_add(delivered_to(client, down, blocked));
-                this.idle.poll(cx, on_its_way, delivered, this.exchange.is_under_way()).map(|()| RelayEnd::Idle)
+                let stalled = this.poll_stall(cx);
+                let moved = (this.transferred(), this.exchange.is_under_way());
+                let ender = this.rare.as_mut().and_then(|rare| rare.web_socket.as_mut());
+                poll_pause(cx, stalled, ender, &mut this.idle, &this.client, (&this.to_app, &this.to_client), moved)
             }
         }
     }

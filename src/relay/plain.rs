@@ -17,11 +17,12 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-use super::transfer::{MIN_BACKLOG_BYTES, MIN_READ, READS_PER_TURN, TransferStep};
-use super::{BacklogWatch, IdleTimer, RelayEnd, TransferState, delivered_to};
+use super::end::{RelayEnd, poll_pause};
+use super::transfer::{MIN_BACKLOG_BYTES, READS_PER_TURN, TransferStep, read_room};
+use super::{BacklogWatch, IdleTimer, TransferState};
 use crate::budget::Reservation;
 use crate::http::WebSocketEnder;
-use crate::io::buffers::{Buffers, READ};
+use crate::io::buffers::Buffers;
 use crate::io::{AppStream, ClientSocket, PlainStream, Socket, Transferred, WriteBuffer, buffers};
 use crate::policy::Permit;
 
@@ -143,17 +144,9 @@ impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
         }
     }
 
-    /// How many bytes to read at most: what is not taken will have to be kept.
-    fn room(&self) -> usize {
-        self.reservation.budget().share().clamp(MIN_READ, READ)
-    }
-
     /// client → app
     fn transfer_up(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Result<TransferStep, RelayEnd> {
         for _ in 0..READS_PER_TURN {
-            if self.up == TransferState::Done {
-                return Ok(TransferStep::Waiting);
-            }
             match self.to_app.poll_deliver(Pin::new(&mut self.app), cx, &mut self.transferred.up) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Ok(())) => {}
@@ -162,13 +155,10 @@ impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
                     return Ok(TransferStep::Waiting);
                 }
             }
-            if self.up == TransferState::Ending {
-                self.up = TransferState::Done;
-                // The app may be gone already: then there is nobody to tell.
-                let _ = self.app.end_sending();
+            if self.up.finish(|| self.app.end_sending()) {
                 return Ok(TransferStep::Waiting);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
+            let mut space = ReadBuf::new(&mut buffers.input[..read_room(&self.reservation)]);
             match Pin::new(&mut self.client).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
@@ -191,8 +181,7 @@ impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
 
     /// The app takes no more bytes. What it has sent is still delivered.
     fn app_stops_reading(&mut self, error: &io::Error) {
-        self.up = TransferState::Done;
-        self.to_app = WriteBuffer::default();
+        self.up.give_up(&mut self.to_app);
         self.app_was_reset |= error.kind() == io::ErrorKind::ConnectionReset;
     }
 
@@ -204,20 +193,14 @@ impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
             }
-            match self.down {
-                TransferState::Open => {}
-                TransferState::Ending => {
-                    self.down = TransferState::Done;
-                    let _ = self.client.end_sending();
-                    return Ok(TransferStep::Waiting);
-                }
-                TransferState::Done => return Ok(TransferStep::Waiting),
+            if self.down.finish(|| self.client.end_sending()) {
+                return Ok(TransferStep::Waiting);
             }
             if let Some(close_frame) = self.web_socket.as_mut().and_then(|ender| ender.due()) {
                 self.to_client.push(close_frame);
                 continue;
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..self.room()]);
+            let mut space = ReadBuf::new(&mut buffers.input[..read_room(&self.reservation)]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),
@@ -263,17 +246,9 @@ impl<C: ClientSocket, A: Socket> Future for PlainRelay<C, A> {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => {
                 this.reservation.set(this.memory());
-                if let Poll::Ready(end) = this.poll_stall(cx) {
-                    return Poll::Ready(end);
-                }
-                if this.web_socket.as_mut().is_some_and(|ender| ender.poll_over(cx).is_ready()) {
-                    return Poll::Ready(RelayEnd::KeepAliveEnded);
-                }
-                let on_its_way = !this.to_app.is_empty() || !this.to_client.is_empty();
-                let Transferred { up, down } = this.transferred;
-                let (client, blocked) = (&this.client, !this.to_client.is_empty());
-                let delivered = || up.wrapping_add(delivered_to(client, down, blocked));
-                this.idle.poll(cx, on_its_way, delivered, false).map(|()| RelayEnd::Idle)
+                let (stalled, kept) = (this.poll_stall(cx), (&this.to_app, &this.to_client));
+                let ender = this.web_socket.as_deref_mut();
+                poll_pause(cx, stalled, ender, &mut this.idle, &this.client, kept, (this.transferred, false))
             }
         }
     }

@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{RelayEnd, Transferred, delivered_to};
+use super::end::{RelayEnd, STUCK, delivered_to};
 use crate::budget::MemoryBudget;
-use crate::io::ClientSocket;
+use crate::io::{ClientSocket, Transferred};
 
 /// How often such a connection is looked after.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Looks in a row that have found no progress, after which a direction is stuck.
-pub(super) const STUCK: u8 = 5;
 
 /// What a client has to take between two looks, in bytes: one that takes drops holds as much memory as one that takes nothing.
 const MIN_DOWN: u64 = 4 * 1024;

@@ -8,19 +8,25 @@ use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
 
 use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState};
+use crate::budget::Reservation;
 use crate::http::{KeepAliveEnder, WebSocketEnder};
 use crate::io::buffers::{Buffers, READ, RECORD};
-use crate::io::{ClientSocket, Outgoing, Socket, WriteBuffer};
+use crate::io::{ClientSocket, Outgoing, Socket};
 use crate::tls::record_length;
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.
 pub(crate) const READS_PER_TURN: usize = 16;
 
 /// Bytes that are read at a time however short memory is: established traffic slows down then, and goes on.
-pub(crate) const MIN_READ: usize = 4 * 1024;
+const MIN_READ: usize = 4 * 1024;
 
 /// Bytes that a connection may hold for as long as it likes: what has come of it since memory is short.
 pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
+
+/// How many bytes to read at most, where what the other side does not take is of `reservation`: it will have to be kept.
+pub(crate) fn read_room(reservation: &Reservation) -> usize {
+    reservation.budget().share().clamp(MIN_READ, READ)
+}
 
 /// How far one direction of a relay has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +86,6 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         let stall = self.rare.get_or_insert_default().stall.get_or_insert_with(|| BacklogWatch::new(transferred));
         let budget = may_have_to_go.then(|| &**self.reservation.budget());
         stall.poll_relay(cx, &self.client, transferred, !self.to_app.is_empty(), (keeps_up, keeps_down), budget)
-    }
-
-    /// How many bytes of the app to read at most: what the client does not take will have to be kept.
-    fn download_room(&self) -> usize {
-        self.reservation.budget().share().clamp(MIN_READ, READ)
     }
 
     /// How many bytes of the client to have at most, those that are held among them. When memory is short no more than the rest of
@@ -196,8 +197,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
 
     /// The app takes no more bytes. What it has sent is still delivered; its end tells how it ended.
     fn app_stops_reading(&mut self, error: &io::Error) {
-        self.up = TransferState::Done;
-        self.to_app = WriteBuffer::default();
+        self.up.give_up(&mut self.to_app);
         // A reset that came before the app's FIN leaves ECONNRESET, one that came after it EPIPE: in the second case
         // the answer was whole. The error is reported once, so that the next read will not tell.
         self.app_was_reset |= error.kind() == io::ErrorKind::ConnectionReset;
@@ -217,14 +217,8 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
                 self.to_client.push(buffers.output.bytes());
                 continue;
             }
-            match self.down {
-                TransferState::Open => {}
-                TransferState::Ending => {
-                    self.down = TransferState::Done;
-                    let _ = self.client.end_sending();
-                    return Ok(TransferStep::Waiting);
-                }
-                TransferState::Done => return Ok(TransferStep::Waiting),
+            if self.down.finish(|| self.client.end_sending()) {
+                return Ok(TransferStep::Waiting);
             }
             if let Some(close_frame) = self.web_socket().and_then(WebSocketEnder::due) {
                 buffers.output.clear();
@@ -236,7 +230,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(TransferStep::Waiting);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..self.download_room()]);
+            let mut space = ReadBuf::new(&mut buffers.input[..read_room(&self.reservation)]);
             let read = match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),

@@ -4,17 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
-use super::outbound::Outbounds;
 use super::outbound_socket::{OutboundSocket, open_sockets};
-use super::shared::Shared;
-use crate::config::{IdentityEndpoint, OutboundListen, PairSource};
-use crate::credentials::Rotator;
+use crate::config::{IdentityEndpoint, OutboundListen};
 use crate::exit::{Exit, Fault};
-use crate::identity_endpoint::{BearerTokenFile, EndpointVerifier, IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
-use crate::lifecycle::Tasks;
-use crate::listener::{Acceptor, LimitedListener, Slots, SocketAccess};
+use crate::identity_endpoint::BearerTokenFile;
+use crate::listener::SocketAccess;
 use crate::token::RolesFile;
 
 /// Where the app finds it.
@@ -26,10 +20,10 @@ const TOKEN_FILE: &str = "CF_INSTANCE_IDENTITY_TOKEN_FILE";
 /// The identity endpoint, open.
 #[derive(Debug)]
 pub(super) struct BoundIdentityEndpoint {
-    config: IdentityEndpoint,
+    pub(super) config: IdentityEndpoint,
     pub(super) sockets: Vec<OutboundSocket>,
-    bearer_token: Option<BearerTokenFile>,
-    roles: Option<Arc<RolesFile>>,
+    pub(super) bearer_token: Option<BearerTokenFile>,
+    pub(super) roles: Option<Arc<RolesFile>>,
 }
 
 impl BoundIdentityEndpoint {
@@ -63,7 +57,7 @@ impl BoundIdentityEndpoint {
     }
 
     /// Where it is, as a URL.
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         match (&self.config.listen, self.sockets.first().and_then(OutboundSocket::addr)) {
             (OutboundListen::Unix(path), _) => format!("unix://{}", absolute(path).display()),
             (_, Some(addr)) => format!("http://{addr}"),
@@ -85,6 +79,7 @@ fn absolute(path: &Path) -> PathBuf {
     // It fails where there is no folder to run in; then nobody knows better.
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
+<<<<<<< 3a68c6643f3de2995fb1b1eeb17bef328d79cdaa
 
 impl Outbounds {
     /// Has `bound` answer with the pair of `pair` that `rotator` serves, until the app has ended, from [`Outbounds::accept`] on. Must be called within a runtime.
@@ -142,3 +137,5 @@ impl Outbounds {
         self.bearer_token = bearer_token;
     }
 }
+=======
+>>>>>>> 93c663ca6081542419be792c140452bf1a1f5b9b

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::forward_proxy::BoundForwardProxy;
@@ -15,9 +15,9 @@ use super::sockets::{into_tokio, unix_into_tokio};
 use crate::config::{Config, Outbound, PairSource, Protocol};
 use crate::credentials::Rotator;
 use crate::exit::Fault;
-use crate::identity_endpoint::BearerTokenFile;
+use crate::identity_endpoint::{BearerTokenFile, EndpointVerifier, IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
-use crate::listener::{Acceptor, Service, SocketAccess, SocketFile};
+use crate::listener::{Acceptor, LimitedListener, Service, Slots, SocketAccess, SocketFile};
 use crate::outbound::{
     AddressRules, Dialler, Endpoints, ForwardProxyInfo, Hosts, HttpClient, HttpShared, OutboundInfo, OutboundOverview,
     OutboundRequests, OutboundService, ProxyRequests, RequestService,
@@ -253,6 +253,61 @@ impl Outbounds {
         let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
         self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
         self.prepare(sockets.into_iter().zip(names), &Arc::new(service), shared);
+    }
+
+    /// Has `bound` answer with the pair of `pair` that `rotator` serves, until the app has ended, from [`Self::accept`] on. Must be called within a runtime.
+    fn start_identity_endpoint(
+        &mut self,
+        bound: BoundIdentityEndpoint,
+        pair: PairSource,
+        shared: &Shared,
+        rotator: &mut Rotator,
+        tasks: &mut Tasks,
+    ) {
+        // Invariant: whoever has an endpoint counts tokens.
+        let counters = shared.counters.tokens.clone().unwrap_or_default();
+        let at = bound.url();
+        let BoundIdentityEndpoint { config, sockets, bearer_token, roles } = bound;
+        let audiences = config.audiences.join(",");
+        let token_file =
+            bearer_token.as_ref().map(|bearer_token| tracing::field::display(bearer_token.path().display()));
+        tracing::info!(identity_endpoint = %at, audiences, token_file, "identity endpoint listening");
+        let judge = config.verification.clone().map(|verification| {
+            let trust = rotator.add_token_trust(verification.trust_files());
+            let judge = Arc::new(EndpointVerifier::new(verification, trust, roles));
+            tasks.start("token roles", Arc::clone(&judge).watch_roles());
+            judge
+        });
+        let served = rotator.served();
+        let service = Arc::new(IdentityService::new(config, bearer_token.as_ref(), judge, pair, served, counters));
+        tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
+        if let Some(bearer_token) = &bearer_token {
+            tasks.start("secret of the identity endpoint", bearer_token.watcher().run());
+        }
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        for socket in sockets {
+            let (slots, guard, phase) =
+                (Slots::new(MAX_CONNECTIONS + MAX_REFUSED), self.guards.guard(), self.phase.subscribe());
+            let (service, addr, room) = (Arc::clone(&service), Arc::<str>::from(at.as_str()), Arc::clone(&room));
+            match socket {
+                OutboundSocket::Tcp(socket, at) => {
+                    self.pending.push(move |accepting| {
+                        let socket = LimitedListener { socket: into_tokio(socket, at)?, room };
+                        accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                        Ok(())
+                    });
+                }
+                OutboundSocket::Unix(socket, file) => {
+                    self.files.push(file);
+                    self.pending.push(move |accepting| {
+                        let socket = LimitedListener { socket: unix_into_tokio(socket, &addr)?, room };
+                        accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
+                        Ok(())
+                    });
+                }
+            }
+        }
+        self.bearer_token = bearer_token;
     }
 
     /// What HTTP clients share: of all connections that fit few wait for a request.

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
+use super::open::Sidecar;
 use super::rotation_hook::LIMIT;
-use super::{Sidecar, runtime};
+use super::workers::runtime;
 use crate::config::{RotationHook, SandboxMode};
 use crate::exit::{Exit, Fault};
 use crate::sandbox::{Access, EarlyThread, SandboxReport, enter};
@@ -12,13 +13,6 @@ use crate::secrets::Plan;
 use crate::supervisor::{AppCommand, AppLauncher, HookLauncher, LaunchJob, launch_app, launch_hooks, proxy_socket};
 use crate::sys::limits;
 use crate::telemetry;
-
-/// What starts programs outside of the sandbox; nothing does where there is none, or no program is to be started.
-#[derive(Debug, Default)]
-pub(super) struct Launchers {
-    pub(super) app: Option<AppLauncher>,
-    pub(super) hook: Option<HookLauncher>,
-}
 
 impl Sidecar {
     /// Gives up what `--sandbox` says, once the app is there; `later` is an app that is started within, when its secrets are resolved: by

@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::running::{Running, StopCause};
-use super::{Sidecar, Workers, start_child};
+use super::child::{cannot_hear, start_child};
+use super::open::Sidecar;
+use super::running::Running;
+use super::serve::StopCause;
+use super::workers::Workers;
 use crate::admin::BoundAdmin;
-use crate::config::{Drain, OnSecretExpiry};
+use crate::config::Drain;
 use crate::exit::{Exit, Fault};
 use crate::lifecycle::{SecretsStep, Tasks};
 use crate::listener::DescriptorLimit;
 use crate::secrets;
-use crate::secrets::vault::{LeaseEvent, keep_leases};
+use crate::secrets::vault::keep_leases;
 use crate::secrets::{LeasedSecret, Plan, Resolved, SecretStores};
 use crate::supervisor::{AppCommand, AppLauncher, Signals};
 
@@ -36,20 +39,19 @@ impl Sidecar {
         workers: &mut Workers,
     ) -> Result<Exit, Fault> {
         let mut tasks = Tasks::default();
-        let prepared =
-            Signals::for_run(&command.map).map_err(|error| super::cannot_hear(&error)).and_then(|mut signals| {
-                if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
-                    signals.add_requests(requests);
-                }
-                let launcher = self.launchers.app.take();
-                if launcher.is_none() {
-                    command.env_set.extend(self.app_environment());
-                }
-                let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
-                running.readiness.set_secrets(SecretsStep::Resolving);
-                running.inbound.accept_for_now(&running.shared)?;
-                Ok((running, launcher))
-            });
+        let prepared = Signals::for_run(&command.map).map_err(|error| cannot_hear(&error)).and_then(|mut signals| {
+            if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
+                signals.add_requests(requests);
+            }
+            let launcher = self.launchers.app.take();
+            if launcher.is_none() {
+                command.env_set.extend(self.app_environment());
+            }
+            let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
+            running.readiness.set_secrets(SecretsStep::Resolving);
+            running.inbound.accept_for_now(&running.shared)?;
+            Ok((running, launcher))
+        });
         let (mut running, launcher) = prepared.inspect_err(Fault::log)?;
         match Box::pin(running.resolve(plan, &mut tasks)).await {
             Ok(resolved) => match running.begin(command, launcher, resolved, &mut tasks, workers) {
@@ -126,6 +128,7 @@ impl Running {
         tasks.start("vault", async move { session.run().await });
         tasks.start("leases", keeping);
     }
+<<<<<<< 3a68c6643f3de2995fb1b1eeb17bef328d79cdaa
 
     /// What follows from `event`; the end, if that is what it is.
     pub(super) fn on_lease_event(&self, event: LeaseEvent) -> Option<Fault> {
@@ -163,4 +166,6 @@ pub(super) async fn next_lease_event(events: &mut Option<mpsc::Receiver<LeaseEve
         Some(event) => event,
         None => std::future::pending().await,
     }
+=======
+>>>>>>> 93c663ca6081542419be792c140452bf1a1f5b9b
 }

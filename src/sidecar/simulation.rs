@@ -6,18 +6,27 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::*;
+use super::open::Sidecar;
+use super::outbound::OwnAddresses;
+use super::platform_pair::PlatformPair;
+use super::running::Running;
+use super::shared::Shared;
+use super::{inbound, outbound};
+use crate::config::Config;
 use crate::config::resolve::resolve;
 use crate::config::sources::{Environment, Sources};
-use crate::lifecycle::{ControlRequest, DrainGuard, Phase};
+use crate::exit::{Exit, Fault};
+use crate::lifecycle::{ControlRequest, DrainGuard, Phase, Readiness, Tasks};
+use crate::listener::DescriptorLimit;
 use crate::simulation::{SimulationRun, simulate, with_paused_time};
+use crate::supervisor::Signals;
 
 /// What is left for the last entries once all is told to close.
 const FLUSHED: Duration = Duration::from_millis(250);

@@ -24,9 +24,6 @@ use crate::diagnostics::{LONGEST_FIELD, bounded, escape};
 /// Where the fields begin in text, where the message is short enough.
 const COLUMN: usize = 24;
 
-/// Who writes, in lager's form.
-const SOURCE: &str = env!("CARGO_PKG_NAME");
-
 /// The form of the lines.
 #[derive(Debug, Clone)]
 pub(super) struct LineFormat {

@@ -19,7 +19,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, mem, panic, thread};
 
-use output::LineOutput;
+pub(crate) use output::DropNotice;
+use output::{LineOutput, count};
 
 /// Bytes of lines that wait, those in the writer's hands included.
 const QUEUE: usize = 256 * 1024;
@@ -38,9 +39,6 @@ const GATHERED: usize = 32 * 1024;
 
 /// Bytes of the thread's stack; of these it touches two pages.
 const STACK: usize = 64 * 1024;
-
-/// Writes the line that stands in the place of so many that were dropped.
-pub(crate) type DropNotice = Box<dyn Fn(u64) -> String + Send>;
 
 /// Where all lines go from the start of the thread on; before, or without one, straight to stderr.
 static QUEUED: OnceLock<&'static Queue> = OnceLock::new();
@@ -229,10 +227,6 @@ impl Queue {
         waiting.taken = lines.len();
         mem::take(&mut waiting.dropped)
     }
-}
-
-fn count(lines: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
 #[cfg(test)]

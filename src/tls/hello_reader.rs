@@ -14,7 +14,7 @@ use crate::tls::client_hello::CLIENT_HELLO;
 use crate::tls::hello_rules::{self, BrokenRule, BrokenRules};
 use crate::tls::server_name::MaskedServerNames;
 
-use self::framing::{Framing, HelloProgress, MAX_HELLO_BYTES};
+use self::framing::{Framing, HelloProgress, MAX_HELLO_BYTES, speaks_tls};
 
 /// A complete ClientHello, and every byte that has come so far.
 #[derive(Debug)]
@@ -286,11 +286,6 @@ impl Parser {
 /// An alert that is not protected (RFC 8446, 6), as a whole record.
 pub(super) fn fatal_alert(description: AlertDescription) -> Vec<u8> {
     vec![21, 3, 3, 0, 2, 2, u8::from(description)]
-}
-
-/// Whether the bytes begin as a record with a handshake does: type 22, version 3.x (RFC 8446, 5.1).
-fn speaks_tls(wire: &[u8]) -> bool {
-    matches!(wire, [22, 3, ..] | [22])
 }
 
 /// The alert for a client that speaks no newer TLS (RFC 8446, 6.2).

@@ -1,5 +1,6 @@
 //! Trust anchors: the CAs that vouch for clients or for servers, and the certificates that they have taken back.
 
+pub(super) mod ca;
 mod path;
 mod texts;
 
@@ -14,12 +15,12 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::crl::Crl;
 use super::revocation;
-use super::signed::SignedObject;
 use super::verified_chains::VerifiedChainCache;
 use crate::crypto::provider;
-use crate::identity::{AltNames, Client, Role};
+use crate::identity::{Client, Role};
 use crate::policy::Denial;
 
+pub use ca::Ca;
 pub(super) use path::{Dates, Purpose};
 pub use texts::{AnchorLabels, Text, TrustAnchorsError};
 use texts::{read_cas, read_crls};
@@ -62,31 +63,6 @@ pub struct CrlIssuer<'a> {
     pub this_update: SystemTime,
     /// By when there is to be another: the latest day, if it has several; `None` if one of them does not say.
     pub next_update: Option<SystemTime>,
-}
-
-/// A CA's name and key, and when it may vouch.
-#[derive(Debug)]
-pub struct Ca {
-    anchor: TrustAnchor<'static>,
-    /// Its name, as RFC 4514 writes it.
-    pub subject: String,
-    /// Its serial number in hexadecimal.
-    pub serial: String,
-    /// Its other names; CAs seldom have any.
-    pub alt_names: AltNames,
-    /// The first second in which it vouches.
-    pub not_before: SystemTime,
-    /// The last second in which it vouches.
-    pub not_after: SystemTime,
-    /// A CRL takes it back, or all those who have issued it vouches for nobody.
-    pub is_revoked: bool,
-    /// How many CAs may stand between it and a client.
-    path_len: Option<u8>,
-    /// Its issuer's name, without tag and length.
-    pub(super) issuer: Box<[u8]>,
-    /// As it is written in DER, without tag and length.
-    pub(super) serial_number: Box<[u8]>,
-    pub(super) signed: SignedObject,
 }
 
 impl TrustAnchors {
@@ -243,26 +219,6 @@ impl TrustAnchors {
     /// The signature algorithms that certificates may be signed with.
     pub fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.0.algorithms
-    }
-}
-
-impl Ca {
-    /// Its name, without tag and length.
-    pub(super) fn name(&self) -> &[u8] {
-        self.anchor.subject.as_ref()
-    }
-
-    /// SubjectPublicKeyInfo, without tag and length.
-    pub(super) fn key(&self) -> &[u8] {
-        self.anchor.subject_public_key_info.as_ref()
-    }
-
-    /// Whether both vouch for the same at the same time, and are taken back together.
-    fn is_same(&self, other: &Self) -> bool {
-        let facts = |ca: &Self| (ca.not_before, ca.not_after, ca.path_len);
-        self.anchor == other.anchor
-            && facts(self) == facts(other)
-            && (&self.issuer, &self.serial_number) == (&other.issuer, &other.serial_number)
     }
 }
 

@@ -6,7 +6,7 @@
 use rustls::crypto::WebPkiSupportedAlgorithms;
 
 use super::Crl;
-use super::anchors::Ca;
+use super::anchors::ca::Ca;
 
 /// Marks each of `cas` that one of `crls` takes back, or all of whose listed issuers are taken back. Gives a note on each of
 /// them, and on each list that none of `cas` has signed.

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{KEY, reporter, resolved};
+use super::reporter;
+use super::settings::{KEY, resolved};
 use crate::config::Log;
 use crate::exit::{Exit, Fault};
 use crate::issuer::{CertificateAuthority, Folder, InstanceSpec, IssuerError};

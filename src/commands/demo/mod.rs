@@ -15,9 +15,9 @@ mod app;
 mod front_end;
 mod http;
 mod reporter;
+mod settings;
 mod tokens;
 
-use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,29 +30,22 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use self::front_end::{DemoClient, FrontEnd, FrontEndSidecar};
 use self::reporter::DemoReporter;
+use self::settings::{KEY, issuing, resolved};
 use self::tokens::TokenDemo;
 use super::text;
 use crate::cli::{DemoArgs, DemoCalls};
-use crate::config::resolve::resolve;
-use crate::config::sources::{Environment, Sources};
 use crate::config::{AccessLogFilter, Config, Listen, Log};
 use crate::exit::{Exit, Fault};
-use crate::issuer::{CertificateAuthority, Folder, InstanceSpec, IssuerError, KeyKind};
+use crate::issuer::{CertificateAuthority, Folder, InstanceSpec, IssuerError};
 use crate::lifecycle::ControlRequest;
 use crate::sidecar;
 use crate::sidecar::Sidecar;
 use crate::supervisor::Signals;
 use crate::telemetry;
 
-/// A P-256 key is made in a fraction of a millisecond; Diego's RSA 3072 would keep a core busy at each rotation.
-const KEY: KeyKind = KeyKind::P256;
-
 /// A certificate outlives its rotation by as much again, and by this: a client that is slow still finds it valid, and so does a receiver
 /// the last token that was made with it.
 const MARGIN: Duration = Duration::from_secs(20);
-
-/// A stop that waits for long answers would only be a nuisance here.
-const DRAIN: &str = "1s";
 
 /// Long enough for the runtime to hand over a signal that has come already.
 const A_MOMENT: Duration = Duration::from_millis(1);
@@ -272,16 +265,6 @@ impl Demo<'_> {
     }
 }
 
-/// A configuration as if `add` had typed it. The environment is not asked: the demo is the same wherever it runs.
-fn resolved(log: &Log, add: impl FnOnce(&mut Vec<(&'static str, OsString)>)) -> Result<Config, Fault> {
-    let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
-    let mut flags = vec![("drain-timeout", DRAIN.into())];
-    add(&mut flags);
-    let inputs =
-        Sources { flags: &flags, environment: &Environment::new(), read_file: &no_file, starts_app: false, cpus: 1 };
-    Ok(Config { log: log.clone(), ..resolve(&inputs)? })
-}
-
 /// How long each certificate is valid, in whole seconds.
 fn validity(rotate_every: Duration) -> Duration {
     Duration::from_secs(rotate_every.as_secs().saturating_mul(2)).saturating_add(MARGIN)
@@ -322,10 +305,6 @@ fn socket(listen: Listen) -> SocketAddr {
 /// The demo's instance always has a name; only a retiring one has none.
 fn instance(spec: &InstanceSpec) -> &str {
     spec.instance.as_ref().map_or("", |instance| instance.as_str())
-}
-
-fn issuing(error: IssuerError) -> Fault {
-    Fault::new(Exit::Internal, error.to_string())
 }
 
 fn internal(what: &str, error: &io::Error) -> Fault {

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{KEY, issuing, reporter};
+use super::reporter;
+use super::settings::{KEY, issuing};
 use crate::commands::text;
 use crate::credentials::{Pair, ServedCertificate};
 use crate::exit::{Exit, Fault};

@@ -1,4 +1,6 @@
 use super::*;
+use crate::credentials::client_policy_source::{ClientPolicySource, lacks_some_of};
+use crate::credentials::source::ReloadSource;
 use crate::identity::Client;
 use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
 use crate::policy::DenialReason;
@@ -7,7 +9,7 @@ use crate::trust::{ClientAuth, ClientAuthenticator};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::fs;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 use tempfile::TempDir;
 
@@ -24,20 +26,8 @@ fn issue(spec: &InstanceSpec) -> Vec<CertificateDer<'static>> {
 fn folder() -> (TempDir, ClientAuthSettings) {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("ca.crt"), AUTHORITY.roots_pem()).unwrap();
-    let certified = ClientAuthSettings {
-        required: true,
-        ca: vec![dir.path().to_owned()],
-        issuer_of: None,
-        crl: vec![],
-        allow: vec![],
-        deny: vec![],
-        forward_from: Vec::new(),
-        any_implied: false,
-        policy: None,
-        mode: None,
-        routes: None,
-        health: None,
-    };
+    let signers = ClientAuthSettings::of_signers(vec![dir.path().to_owned()], Vec::new());
+    let certified = ClientAuthSettings { allow: Vec::new(), ..signers };
     (dir, certified)
 }
 

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::{ListenerAuth, PairUse, ServedConfig, ServedOutbound};
+use super::served::{ListenerAuth, PairUse, ServedConfig, ServedOutbound};
 use crate::config::PairSource;
-use crate::credentials::client_policy::ClientPolicySource;
+use crate::credentials::client_policy_source::ClientPolicySource;
 use crate::credentials::load_failure::{REPORT_AGAIN_AFTER, RETRY_INTERVAL};
 use crate::credentials::outbound::OwnPair;
 use crate::credentials::server_trust::ServerTrustSource;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{ListenerAuth, PairUse, Rotator, ServedConfig, ServedOutbound, ServedTokenTrust};
+use super::Rotator;
+use super::served::{ListenerAuth, PairUse, ServedConfig, ServedOutbound, ServedTokenTrust};
 use crate::config::{
     ClientAuthConfig, ClientAuthSettings, OutboundSettings, PairSource, TlsSettings, ValidationContextConfig,
 };
-use crate::credentials::client_policy::ClientPolicySource;
+use crate::credentials::client_policy_source::ClientPolicySource;
 use crate::credentials::server_trust::ServerTrustSource;
 use crate::credentials::snapshot::SnapshotPublisher;
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};

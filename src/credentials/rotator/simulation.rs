@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{ClientAuthConfig, PairFiles, TlsVersion};
+use crate::config::{ClientAuthConfig, PairFiles, TlsSettings, TlsVersion};
 use crate::credentials::SnapshotReceiver;
 use crate::issuer::{CertificateAuthority, Credential, InstanceSpec, KeyKind, SubjectKey};
 use crate::simulation::{SimulationRun, simulate, with_paused_time};

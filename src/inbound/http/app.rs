@@ -2,11 +2,11 @@
 //! of its requests harms nobody else.
 
 mod connection;
+mod error;
 mod stream;
 mod totals;
 
 use std::future::poll_fn;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,28 +16,15 @@ use tokio::time::{Instant, sleep_until};
 
 pub(super) use self::connection::AppConnection;
 use self::connection::WaitingConnection;
+pub(super) use self::error::AppConnectError;
 use self::totals::AppTotals;
 use super::watch::end_of;
 use crate::config::AppProtocol;
 use crate::io::AppStream;
-use crate::upstream::{DialError, Upstream};
+use crate::upstream::Upstream;
 
 /// A connection that has waited for so long gives up what speaks HTTP on it, and takes it anew for the next request.
 const REST_AFTER: Duration = Duration::from_millis(50);
-
-/// Why there is no connection to the app.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AppConnectError {
-    /// It did not accept.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// It accepted, and was gone at once.
-    #[error("the app closed the connection at once")]
-    Closed(#[from] io::Error),
-    /// HTTP was not begun.
-    #[error("the app does not begin to speak HTTP")]
-    Http(#[from] hyper::Error),
-}
 
 /// The connections to the app of one client connection.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use crate::http::HangUp;
 use crate::io::PlainStream;
 use crate::sys::socket;
+use crate::telemetry::CloseReason;
 use crate::tls::Stream;
 
 /// A client's connection.
@@ -68,6 +69,17 @@ impl ClientStream {
             Self::Tls(stream) => stream.is_at_end(),
             Self::Plain(stream) => stream.is_at_end(),
         }
+    }
+}
+
+/// Why a connection is over that has come to its end by itself. `is_busy`: in the middle of something.
+pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool) -> CloseReason {
+    match stream.failure() {
+        Some(io::ErrorKind::InvalidData) => CloseReason::ClientViolation,
+        // Messages say themselves where they end: between them nothing can be cut off.
+        Some(io::ErrorKind::UnexpectedEof) if is_busy => CloseReason::ClientTruncated,
+        Some(io::ErrorKind::UnexpectedEof) | None => CloseReason::Completed,
+        Some(_) => CloseReason::ClientReset,
     }
 }
 

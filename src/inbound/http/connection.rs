@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
 
-use super::HttpService;
 use super::app::AppConnections;
+use super::service::HttpService;
 use crate::config::HttpConfig;
 use crate::http::HeadRules;
 use crate::identity::Client;
-use crate::inbound::InboundService;
+use crate::inbound::service::InboundService;
 use crate::lifecycle::Phase;
 use crate::policy::{Permit, Rule};
 use crate::telemetry::{AccessLogEntry, RequestCounters, RequestReason};

@@ -15,7 +15,6 @@ use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, 
 use super::connection::{HttpConnection, RequestGuard};
 use super::entry::open_entry;
 use super::fields::{FieldRewrite, filter_request_trailers};
-use super::h2::STREAM_WINDOW;
 use super::local_reply::{self, is_grpc, own_answer};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
@@ -31,6 +30,9 @@ use crate::telemetry::{RequestLogEntry, RequestReason};
 /// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, and of one stream of HTTP/2, where the client
 /// has leave to send as much.
 const BODY_MEMORY: usize = 16 * 1024;
+/// What a client of HTTP/2 may send of one request before the app has taken it, in bytes.
+pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
+
 const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
 
 /// Connections that are tried for a request of which nothing could be written.

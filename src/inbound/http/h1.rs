@@ -13,10 +13,10 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::ServeResult;
-use super::client_stream::ClientStream;
+use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
 use super::forward::{RequestContext, answer};
+use super::ready::ServeResult;
 use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
@@ -112,17 +112,6 @@ pub(super) async fn wait(
             reason = over => return Some(reason),
             () = &mut expiring => {}
         }
-    }
-}
-
-/// Why a connection is over that has come to its end by itself. `is_busy`: in the middle of something.
-pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool) -> CloseReason {
-    match stream.failure() {
-        Some(std::io::ErrorKind::InvalidData) => CloseReason::ClientViolation,
-        // Messages say themselves where they end: between them nothing can be cut off.
-        Some(std::io::ErrorKind::UnexpectedEof) if is_busy => CloseReason::ClientTruncated,
-        Some(std::io::ErrorKind::UnexpectedEof) | None => CloseReason::Completed,
-        Some(_) => CloseReason::ClientReset,
     }
 }
 
@@ -247,17 +236,12 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    type Serve<'a, F> = fn(ClientStream, &'a Arc<HttpConnection>, &'a mut ConnectionWatch, &'a mut AccessLogEntry) -> F;
-
-    fn size_of_future<'a, F: Future>(_: Serve<'a, F>) -> usize {
-        size_of::<F>()
-    }
+    use super::serve;
+    use crate::inbound::http::tests::size_of_version;
 
     #[test]
     fn a_connection_that_waits_for_a_request_has_no_room_for_one() {
-        let serve = size_of_future(serve);
+        let serve = size_of_version(serve);
         assert!(serve <= 896, "the future of a connection has {serve} bytes");
     }
 }

@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep, timeout};
 
-use super::ServeResult;
-use super::client_stream::ClientStream;
+use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
-use super::forward::{RequestContext, answer};
+use super::forward::{RequestContext, STREAM_WINDOW, answer};
+use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
@@ -32,9 +32,8 @@ const MAX_STREAMS: u32 = 100;
 /// Streams that a client may reset before anything became of them.
 const MAX_PENDING_RESETS: usize = 20;
 
-/// What a client may send of one request before the app has taken it, and of all of them, in bytes. The second is large because h2 judges by it
-/// how many small frames are abuse.
-pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
+/// What a client may send of all its requests before the app has taken it, in bytes. It is large because h2 judges by it how many small frames
+/// are abuse.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
@@ -273,24 +272,19 @@ async fn serve_requests(
         (None, Some(_)) if shared.locked().stream.get_ref().failure().is_none() && connection.is_draining() => {
             CloseReason::ClosedIdle
         }
-        (None, Some(_)) => super::h1::reason_of_end(shared.locked().stream.get_ref(), is_busy),
+        (None, Some(_)) => reason_of_end(shared.locked().stream.get_ref(), is_busy),
     };
     (reason, done.is_none() && is_busy)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    type Serve<'a, F> = fn(ClientStream, &'a Arc<HttpConnection>, &'a mut ConnectionWatch, &'a mut AccessLogEntry) -> F;
-
-    fn size_of_future<'a, F: Future>(_: Serve<'a, F>) -> usize {
-        size_of::<F>()
-    }
+    use super::serve;
+    use crate::inbound::http::tests::size_of_version;
 
     #[test]
     fn a_connection_has_what_it_was_made_of_once() {
-        let serve = size_of_future(serve);
+        let serve = size_of_version(serve);
         assert!(serve <= 2560, "the future of a connection has {serve} bytes");
     }
 }

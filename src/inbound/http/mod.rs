@@ -14,7 +14,9 @@ mod h1;
 mod h2;
 mod local_reply;
 mod plaintext;
+mod ready;
 mod response_backlog;
+pub(super) mod service;
 mod slow_reader;
 mod upgrade;
 mod validate;
@@ -31,15 +33,17 @@ use tokio::time::timeout;
 use self::app::AppConnections;
 use self::client_stream::ClientStream;
 use self::connection::HttpConnection;
+use self::ready::{ClientProtocol, ReadyToServe, ServeResult};
+pub use self::service::HttpService;
 use self::upgrade::UpgradedApp;
 use self::watch::ConnectionWatch;
+use super::establish::AdmittedClient;
 use super::linger::linger_until_delivered;
-use super::{ActiveConnection, AdmittedClient, AuthorizedClient, InboundService, relay_until_closed};
+use super::relay_session::{ActiveConnection, AuthorizedClient, relay_until_closed};
+use super::service::InboundService;
 use crate::budget::Reservation;
-use crate::config::{ClientAuthConfig, HttpConfig};
-use crate::http::HeadRules;
 use crate::identity::Client;
-use crate::io::{AppStream, Transferred};
+use crate::io::Transferred;
 use crate::listener::{Service, Slot};
 use crate::policy::Permit;
 use crate::relay::Relay;
@@ -48,26 +52,6 @@ use crate::tls::Stream;
 
 /// How long a client may take to let us say that nothing follows.
 const CLOSE_NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How the requests of one listener are served.
-#[derive(Debug)]
-pub struct HttpService {
-    /// As it was configured.
-    config: Arc<HttpConfig>,
-    /// What heads of requests may be.
-    head_rules: Arc<HeadRules>,
-    /// What is counted of them.
-    counters: Arc<RequestCounters>,
-    /// There are routes, or may be as soon as a file says so.
-    may_have_routes: bool,
-}
-
-impl HttpService {
-    /// How requests of `clients` are served as `config` says, and counted by `counters`.
-    pub fn new(config: Arc<HttpConfig>, clients: &ClientAuthConfig, counters: Arc<RequestCounters>) -> Self {
-        Self { head_rules: config.head_rules(), config, counters, may_have_routes: clients.may_have_routes() }
-    }
-}
 
 /// Serves the requests of all that comes in at one listener.
 #[derive(Debug)]
@@ -109,52 +93,6 @@ async fn open(stream: TcpStream, peer: SocketAddr, service: &InboundService, slo
         reservation,
         entry,
     }))
-}
-
-/// A client whose requests may reach the app.
-#[derive(Debug)]
-struct ReadyToServe {
-    stream: ClientStream,
-    permit: Permit,
-    client: Client,
-    authorization: Option<AuthorizedClient>,
-    /// Dialled already.
-    app: Option<AppStream>,
-    /// What the app is told on each connection in front of the requests.
-    proxy_header: Vec<u8>,
-    protocol: ClientProtocol,
-    /// The memory that the session goes on to hold.
-    reservation: Reservation,
-    entry: AccessLogEntry,
-}
-
-/// What a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientProtocol {
-    Http1,
-    Http2,
-    /// Its first bytes will tell: without TLS nothing else does.
-    Unsaid,
-}
-
-/// How the requests of a connection ended, with what is left of it.
-#[derive(Debug)]
-enum ServeResult {
-    /// It is over. `is_cut`: not all that was promised was sent.
-    Over { stream: ClientStream, reason: CloseReason, is_cut: bool },
-    /// It is over, and nothing is left.
-    Gone { reason: CloseReason },
-    /// It speaks another protocol from here on, of which the client has sent `first` already.
-    Upgraded { stream: ClientStream, first: Vec<u8>, app: Box<UpgradedApp> },
-}
-
-impl ServeResult {
-    /// `stream` had to make room for others: the kernel is not to keep what its client does not take either.
-    fn evicted(stream: &ClientStream) -> Self {
-        // When the option cannot be set the socket is closed all the same.
-        let _ = stream.tcp().set_zero_linger();
-        Self::Gone { reason: CloseReason::Overloaded }
-    }
 }
 
 /// Answers the requests of a client, from the handshake to the end of its connection.
@@ -256,6 +194,14 @@ mod tests {
     type Serve<F> = fn(Box<ReadyToServe>, Arc<InboundService>) -> F;
 
     fn size_of_future<F: Future>(_: Serve<F>) -> usize {
+        size_of::<F>()
+    }
+
+    type ServeRequests<'a, F> =
+        fn(ClientStream, &'a Arc<HttpConnection>, &'a mut ConnectionWatch, &'a mut AccessLogEntry) -> F;
+
+    /// Bytes of the future that serves the requests of a connection by one of the versions.
+    pub(super) fn size_of_version<'a, F: Future>(_: ServeRequests<'a, F>) -> usize {
         size_of::<F>()
     }
 

@@ -11,15 +11,18 @@ use tokio::time::timeout;
 
 use super::client_stream::ClientStream;
 use super::connection::HttpConnection;
+use super::ready::{ClientProtocol, ReadyToServe, ServeResult};
 use super::upgrade::UpgradedApp;
 use super::watch::ConnectionWatch;
-use super::{ClientProtocol, ReadyToServe, ServeResult, h1, h2};
+use super::{h1, h2};
 use crate::budget::Reservation;
 use crate::config::AdmittedPeers;
+use crate::inbound::deadline::Deadline;
+use crate::inbound::error::{ConnectionError, TOO_MANY_CONNECTIONS};
+use crate::inbound::establish::{current_snapshot, proxy_header};
 use crate::inbound::linger::linger_until_delivered;
-use crate::inbound::{
-    ConnectionError, Deadline, InboundService, TOO_MANY_CONNECTIONS, current_snapshot, proxy_header, reject,
-};
+use crate::inbound::reject;
+use crate::inbound::service::InboundService;
 use crate::io::{PlainStream, Socket, Transferred};
 use crate::lifecycle::Phase;
 use crate::listener::Slot;

@@ -12,12 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use hyper::body::{Buf, Bytes};
+use hyper::body::Bytes;
 use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::budget::{MemoryBudget, Reservation};
+use crate::http::CountedBytes;
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -63,16 +64,12 @@ pub(super) struct StreamBacklog {
     is_stalled: AtomicBool,
 }
 
-/// A part of an answer, on its way to the client.
-#[derive(Debug)]
-pub(super) struct ResponseBytes {
-    bytes: Bytes,
-    /// Over HTTP/1.1 the connection counts for it.
-    _kept: Option<ReservedBytes>,
-}
+/// A part of an answer, on its way to the client. Over HTTP/1.1 the connection counts for it.
+pub(super) type ResponseBytes = CountedBytes<ReservedBytes>;
 
+/// What a part of an answer takes of the room there is.
 #[derive(Debug)]
-struct ReservedBytes {
+pub(super) struct ReservedBytes {
     room: Arc<StreamBacklog>,
     /// Given back with it.
     _reservation: Reservation,
@@ -182,7 +179,7 @@ impl StreamBacklog {
         let (length, reservation) = (bytes.len(), self.backlog.keep(bytes.len()));
         self.kept.fetch_add(length, Ordering::Relaxed);
         let kept = ReservedBytes { room: Arc::clone(self), _reservation: reservation, bytes: length };
-        ResponseBytes { bytes, _kept: Some(kept) }
+        ResponseBytes::new(bytes, Some(kept))
     }
 
     /// Whether the end of an answer has to wait until all of it was sent.
@@ -213,26 +210,6 @@ impl StreamBacklog {
     /// Whether the client has left no room for too long.
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Relaxed)
-    }
-}
-
-impl From<Bytes> for ResponseBytes {
-    fn from(bytes: Bytes) -> Self {
-        Self { bytes, _kept: None }
-    }
-}
-
-impl Buf for ResponseBytes {
-    fn remaining(&self) -> usize {
-        self.bytes.remaining()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.bytes.advance(n);
     }
 }
 

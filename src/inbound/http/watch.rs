@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use crate::inbound::{AuthorizedClient, Deadline, InboundService, reauthorize};
+use crate::inbound::deadline::Deadline;
+use crate::inbound::relay_session::{AuthorizedClient, reauthorize};
+use crate::inbound::service::InboundService;
 use crate::lifecycle::Phase;
 use crate::telemetry::{AccessLogEntry, CloseReason};
 
@@ -47,7 +49,8 @@ impl ConnectionWatch {
     /// Watches a connection that came in by `authorization`, where a certificate was asked for.
     pub(super) fn new(service: Arc<InboundService>, authorization: Option<AuthorizedClient>) -> Self {
         let (phase, generations) = (service.phase.clone(), service.snapshots.generations());
-        let deadline = Deadline::first_of(authorization.as_ref(), service.timeouts.max_age);
+        let not_after = authorization.as_ref().and_then(AuthorizedClient::not_after);
+        let deadline = Deadline::first_of(not_after, service.timeouts.max_age);
         Self { service, authorization, phase, generations, deadline, ending: None }
     }
 

@@ -18,7 +18,7 @@ use crate::http::LocalReply;
 use crate::io::AppStream;
 use crate::outbound::attempts::{AcceptedDial, Connected};
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::Endpoint;
+use crate::outbound::endpoint::Endpoint;
 use crate::outbound::error::OutboundError;
 use crate::outbound::http::{ExchangeResponse, ProtocolSwitch, linger, no_connection, own_response};
 use crate::outbound::session::OutboundSession;

@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::budget::{MemoryBudget, Reservation};
-use crate::http::HangUp;
+use crate::http::{CountedBytes, HangUp};
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
@@ -56,10 +56,11 @@ impl BodyBacklog {
 
     /// `bytes`, which count until they are dropped.
     fn hold(&self, bytes: Bytes) -> HeldBytes {
-        if let Some(cell) = &self.0 {
+        let count = self.0.as_ref().map(|cell| {
             cell.state().held += bytes.len();
-        }
-        HeldBytes { held: bytes.len(), bytes, backlog: self.clone() }
+            HeldCount { held: bytes.len(), cell: Arc::clone(cell) }
+        });
+        HeldBytes::new(bytes, count)
     }
 
     /// Ready once more of a body may be taken.
@@ -104,41 +105,20 @@ impl BacklogState {
 }
 
 /// A part of a body on its way.
+pub(in crate::outbound) type HeldBytes = CountedBytes<HeldCount>;
+
+/// What a part of a body counts.
 #[derive(Debug)]
-pub(in crate::outbound) struct HeldBytes {
-    bytes: Bytes,
+pub(in crate::outbound) struct HeldCount {
     held: usize,
-    backlog: BodyBacklog,
+    cell: Arc<BacklogCell>,
 }
 
-/// What we say ourselves, which is short.
-impl From<Bytes> for HeldBytes {
-    fn from(bytes: Bytes) -> Self {
-        Self { bytes, held: 0, backlog: BodyBacklog(None) }
-    }
-}
-
-impl Buf for HeldBytes {
-    fn remaining(&self) -> usize {
-        self.bytes.remaining()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-    }
-}
-
-impl Drop for HeldBytes {
+impl Drop for HeldCount {
     fn drop(&mut self) {
-        if let Some(cell) = &self.backlog.0 {
-            let mut state = cell.state();
-            state.held -= self.held;
-            state.relieve();
-        }
+        let mut state = self.cell.state();
+        state.held -= self.held;
+        state.relieve();
     }
 }
 

@@ -15,7 +15,7 @@ use super::failure::response_failure;
 use super::pool::Pool;
 use crate::http::{BodyProgress, LocalReply, RequestInFlight, remove_from_trailers};
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::EndpointLease;
+use crate::outbound::endpoint::EndpointLease;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// The response to a request of the app: the server's, or one of our own.

@@ -9,14 +9,15 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::backlog::{BacklogStream, BodyBacklog, HeldBody};
-use super::pool::OpenConnection;
+use super::open_connection::OpenConnection;
 use crate::config::{Host, Target};
 use crate::http::{MAX_HEAD, RequestBody};
 use crate::io::{ByteMeter, MeteredStream, OwnedTask};
-use crate::outbound::attempts::{Connected, VerifiedServer};
+use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::{Endpoint, EndpointLease};
+use crate::outbound::endpoint::{Endpoint, EndpointLease};
 use crate::outbound::error::OutboundError;
+use crate::outbound::handshake::VerifiedServer;
 use crate::outbound::pair_lifetime::{DrainStep, PairLifetime};
 use crate::outbound::stream::EndpointStream;
 use crate::policy::Permit;

@@ -26,7 +26,7 @@ use crate::http::{
 use crate::io::BytesSince;
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::{Endpoint, EndpointLease};
+use crate::outbound::endpoint::{Endpoint, EndpointLease};
 use crate::outbound::error::OutboundError;
 use crate::outbound::session::OutboundSession;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};

@@ -7,6 +7,7 @@ mod body;
 mod channel;
 mod client;
 mod failure;
+mod open_connection;
 mod pool;
 mod retry;
 mod server;

@@ -7,10 +7,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::channel::Channel;
+use super::open_connection::OpenConnection;
 use crate::credentials::SnapshotReceiver;
 use crate::lifecycle::{DrainGuard, Phase};
 use crate::outbound::dialler::Dialler;
-use crate::outbound::endpoints::Endpoint;
+use crate::outbound::endpoint::Endpoint;
 
 /// What all clients of the process share.
 #[derive(Debug, Clone)]
@@ -65,7 +66,7 @@ impl Pool {
     /// What a new connection holds as long as it is open.
     pub(super) fn open_connection(&self) -> OpenConnection {
         let guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        OpenConnection { changed: Arc::clone(&self.changed), _guard: guard }
+        OpenConnection::new(Arc::clone(&self.changed), guard)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<IdleChannel>> {
@@ -173,20 +174,6 @@ impl Pool {
             self.finish(channel, is_rotated);
         }
         waiting.first().map(|one| one.since)
-    }
-}
-
-/// Held as long as a connection is open: the end of the process waits for it, and one that waits for a request gives its place away at once
-/// when it is closed.
-#[derive(Debug)]
-pub(super) struct OpenConnection {
-    changed: Arc<Notify>,
-    _guard: Option<DrainGuard>,
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.changed.notify_one();
     }
 }
 

@@ -9,8 +9,10 @@ use serde_json::Value;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-use super::SOURCE;
 use crate::diagnostics::{LONGEST_FIELD, is_obeyed};
+
+/// Who writes, in lager's form.
+const SOURCE: &str = env!("CARGO_PKG_NAME");
 
 /// Room for the fields of most lines, in bytes.
 const USUAL_LENGTH: usize = 512;

@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::{DropNotice, count};
+/// Writes the line that stands in the place of so many that were dropped.
+pub(crate) type DropNotice = Box<dyn Fn(u64) -> String + Send>;
 
 /// A file that lines are written to, which may take a part of one, or nothing for a while, as on a disk that is full.
 pub(super) struct LineOutput<'a, F> {
@@ -69,4 +70,9 @@ fn write_all<'a>(to: &impl AsFd, mut lines: &'a [u8]) -> Result<(), &'a [u8]> {
         }
     }
     Ok(())
+}
+
+/// How many lines there are.
+pub(super) fn count(lines: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', lines).count() as u64
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
-use super::{OutboundCloseReason, RequestFields};
+use super::OutboundCloseReason;
 use crate::io::Transferred;
 use crate::telemetry::histogram::{Distribution, Histogram};
 use crate::telemetry::limiter::LineLimiter;
@@ -141,11 +141,17 @@ impl OutboundCounters {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// `request` has ended so.
-    pub(super) fn count_request(&self, reason: OutboundCloseReason, request: &RequestFields, transferred: Transferred) {
+    /// A request in `mode` has ended so; `status` is its response's.
+    pub(super) fn count_request(
+        &self,
+        reason: OutboundCloseReason,
+        mode: RequestMode,
+        status: Option<u16>,
+        transferred: Transferred,
+    ) {
         self.requests[reason as usize].fetch_add(1, Ordering::Relaxed);
-        let classes = &self.responses[request.mode as usize];
-        if let Some(class) = request.status.and_then(|status| classes.get(usize::from(status / 100).wrapping_sub(1))) {
+        let classes = &self.responses[mode as usize];
+        if let Some(class) = status.and_then(|status| classes.get(usize::from(status / 100).wrapping_sub(1))) {
             class.fetch_add(1, Ordering::Relaxed);
         }
         self.bytes_up.fetch_add(transferred.up, Ordering::Relaxed);

@@ -220,7 +220,7 @@ impl OutboundLogEntry {
         let transferred = bytes_since.as_ref().map_or(*transferred, BytesSince::bytes);
         let now = Instant::now();
         match request {
-            Some(request) => self.counters.count_request(reason, request, transferred),
+            Some(request) => self.counters.count_request(reason, request.mode, request.status, transferred),
             None => self.counters.count_closed(reason, transferred),
         }
         let logged = match self.access {

@@ -1,7 +1,6 @@
 //! Where the ClientHello ends among its records, before anybody parses it.
 
 use crate::tls::client_hello::CLIENT_HELLO;
-use crate::tls::hello_reader::speaks_tls;
 use crate::tls::record::{HEADER, MAX_FRAGMENT};
 
 /// The longest ClientHello, in bytes: as long as BoringSSL takes it. One with X25519MLKEM768 has some 1,800.
@@ -9,6 +8,11 @@ pub(super) const MAX_HELLO_BYTES: usize = 16 * 1024;
 
 /// The length of a handshake message's header (RFC 8446, 4).
 const HANDSHAKE_HEADER_LEN: usize = 4;
+
+/// Whether the bytes begin as a record with a handshake does: type 22, version 3.x (RFC 8446, 5.1).
+pub(super) fn speaks_tls(wire: &[u8]) -> bool {
+    matches!(wire, [22, 3, ..] | [22])
+}
 
 /// What has come so far.
 #[derive(Debug, PartialEq, Eq)]

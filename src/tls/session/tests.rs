@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, CipherSuite, ClientConfig, ClientConnection, ContentType, ServerConfig};
 
-use super::{MAX_FRAGMENT, Session, UPDATES_WITHOUT_DATA, WARNINGS};
+use super::messages::UPDATES_WITHOUT_DATA;
+use super::{MAX_FRAGMENT, Session, WARNINGS};
 use crate::crypto::provider;
 use crate::io::Outgoing;
 use crate::tls::handshake_driver::HandshakeDriver;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::denial::{TokenDenial, TokenDenialReason};
-use super::{RequiredIdentity, VerifiedForm};
+use super::question::{RequiredIdentity, VerifiedForm};
 use crate::identity::{Certificate, Identity, KeyUsageBit, Role};
 use crate::trust::TokenChain;
 

@@ -6,7 +6,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Map, Value};
 
 use super::denial::{TokenDenial, TokenDenialReason};
-use super::{CallerCertificate, TokenQuestion, VerifiedForm, Verifier};
+use super::question::{CallerCertificate, TokenQuestion, VerifiedForm, Verifier};
 use crate::token::identity_claims;
 use crate::trust::TokenChain;
 

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use self::made::{APP, CertificateSpec, NOW, TestIdentity, TokenDraft, anchors, at};
 use super::*;
 use crate::identity::Guid;
+use crate::token::replay::ReplayCache;
+use crate::token::roles::Roles;
 
 /// A root, the CA below it, and an instance.
 struct TestPki {

@@ -8,7 +8,7 @@ use der::pem::LineEnding;
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
-use super::Ca;
+use super::ca::Ca;
 use crate::identity::{Certificate, CertificateError, Role};
 use crate::pem::{BlockKind, Pem, PemError};
 use crate::trust::crl::{Crl, CrlError};

@@ -47,20 +47,8 @@ fn set_up(rules: &[&str], denied: &[&str]) -> (TempDir, ClientAuthSettings) {
     fs::create_dir(dir.path().join("ca")).unwrap();
     fs::write(dir.path().join("ca/one.crt"), pem).unwrap();
     let parse = |rules: &[&str]| rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    let certified = ClientAuthSettings {
-        required: true,
-        ca: vec![dir.path().join("ca")],
-        issuer_of: None,
-        crl: vec![],
-        allow: parse(rules),
-        deny: parse(denied),
-        forward_from: Vec::new(),
-        any_implied: false,
-        policy: None,
-        mode: None,
-        routes: None,
-        health: None,
-    };
+    let signers = ClientAuthSettings::of_signers(vec![dir.path().join("ca")], Vec::new());
+    let certified = ClientAuthSettings { allow: parse(rules), deny: parse(denied), ..signers };
     (dir, certified)
 }
 

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::AppConnectError;
+use super::error::AppConnectError;
 use super::stream::ResettingStream;
 use super::totals::{AppTotals, CountedConnection};
 use crate::config::AppProtocol;
