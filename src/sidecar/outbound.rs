@@ -282,7 +282,7 @@ impl Outbounds {
         let service = Arc::new(IdentityService::new(config, bearer_token.as_ref(), judge, pair, served, counters));
         tasks.start("identity endpoint", Arc::clone(&service).forget_rotated());
         if let Some(bearer_token) = &bearer_token {
-            tasks.start("secret of the identity endpoint", bearer_token.watcher().run());
+            tasks.start("bearer token of the identity endpoint", bearer_token.watcher().run());
         }
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {

@@ -1,5 +1,7 @@
 //! Which streams wait for room, and how long.
 
+use hyper::body::Buf;
+
 use super::*;
 use crate::budget::Budgets;
 
