@@ -1,10 +1,8 @@
 #!/bin/sh
-# Fills corpus/ from the fixtures, so that fuzzing starts with documents that are right.
+# Fills corpus/ from the fixtures, so that fuzzing starts with documents that are right. `fuzz/run` has made a folder for each target.
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-for target in $(sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml); do mkdir -p "corpus/$target"; done
-rmdir corpus/vestibule-fuzz
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
