@@ -27,6 +27,7 @@ mod sds;
 mod secret_document;
 mod secret_reference;
 mod session;
+mod session_with_server;
 mod target;
 mod token;
 mod trust_anchors;
@@ -61,6 +62,7 @@ macro_rules! targets {
 /// In the order of importance: what any stranger may send comes first.
 const TARGETS: &[Target] = targets![
     session,
+    session_with_server,
     client_hello,
     request "http.dict",
     response "http.dict",

@@ -83,7 +83,7 @@ struct SessionState {
     /// The peer wants us to take new keys too, and has not been answered yet.
     owes_key_update: bool,
     /// How much has come of a message that is not whole: of one that announces new keys so many bytes of [`KEY_UPDATE`]; in TLS 1.2
-    /// so many of the four in front of a ClientHello. Of a server's message: 1, should it not be whole.
+    /// so many of the four in front of a ClientHello, or of [`HELLO_REQUEST`]. Of a server's message in TLS 1.3: 1, should it not be whole.
     announced: u8,
     /// Bytes of a ClientHello that are still to come, behind those four.
     hello_left: u32,
@@ -308,10 +308,20 @@ impl SessionState {
 
     /// In TLS 1.2 a server may want to begin anew, which we never do. Once it may go on as before.
     fn on_hello_request(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
-        if payload != HELLO_REQUEST {
+        if payload.is_empty() {
             return Err(AlertDescription::UnexpectedMessage.into());
         }
-        self.decline_to_renegotiate(out)
+        for byte in payload {
+            if HELLO_REQUEST.get(usize::from(self.announced)) != Some(byte) {
+                return Err(AlertDescription::UnexpectedMessage.into());
+            }
+            self.announced += 1;
+            if usize::from(self.announced) == HELLO_REQUEST.len() {
+                self.announced = 0;
+                self.decline_to_renegotiate(out)?;
+            }
+        }
+        Ok(())
     }
 
     /// In TLS 1.2 a client may want to begin anew, by another ClientHello, which we never do. Once it may go on as before (RFC 5746, 4.4
