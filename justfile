@@ -47,9 +47,9 @@ lint:
     cargo clippy --manifest-path bench/Cargo.toml --all-targets --locked --target-dir "${CARGO_TARGET_DIR:-target}" -- -D warnings
     cargo clippy --manifest-path fuzz/Cargo.toml --all-targets --locked --target-dir "${CARGO_TARGET_DIR:-target}" -- -D warnings
 
-# The documentation of the code
+# The documentation of the code; with the examples, so that the libraries are those that the lints have looked at
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --lib --bins --examples
 
 # What is in contrib (needs promtool)
 contrib:

@@ -1,10 +1,8 @@
 #!/bin/sh
-# Fills corpus/ from the fixtures, so that fuzzing starts with documents that are right.
+# Fills corpus/ from the fixtures, so that fuzzing starts with documents that are right. `fuzz/run` has made a folder for each target.
 set -eu
 cd "$(dirname "$0")"
 fixtures=../tests/fixtures/diego
-for target in $(sed -n 's/^name = "\(.*\)"$/\1/p' Cargo.toml); do mkdir -p "corpus/$target"; done
-rmdir corpus/vestibule-fuzz
 
 for folder in "$fixtures"/mtls-*; do
     name=$(basename "$folder")
@@ -35,6 +33,9 @@ printf '\r\n\r\n\000\r\nQUIT\n\041\021\000\014\300\000\002\001\300\000\002\002\2
 # Suite, flags, eight bytes that decide on the reads, and then two bytes for each step: data and key updates, an answer, the end.
 printf '\000\003seedseed\000\100\011\000\000\100\023\100\016\000\033\000' >corpus/session/tls13
 printf '\003\003seedseed\000\100\023\100\016\000\037\100\000\010\033\000' >corpus/session/tls12
+# Of a server: tickets as well, with new keys behind them; and the wish to begin anew.
+printf '\000\003seedseed\000\100\034\200\023\100\034\217\000\004\016\000\011\001\033\000' >corpus/session_with_server/tls13
+printf '\003\003seedseed\000\100\035\000\023\100\016\000\037\100\000\010\033\000' >corpus/session_with_server/tls12
 
 # Who is asked and how the bytes are cut, and then requests.
 printf '\377GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello' >corpus/request/known

@@ -1,10 +1,8 @@
 //! The first bytes of a connection: a ClientHello, or a reason why there is none, in bounded memory, and the same however they come.
-#![no_main]
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::OnceLock;
 
-use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream as AsyncTcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -16,13 +14,13 @@ const LONGEST: usize = 128 * 1024;
 /// What was learned of a ClientHello: the server's name, whether TLS 1.3 is spoken, and two of the protocols.
 type Learned = (Option<String>, bool, [bool; 2]);
 
-fuzz_target!(|input: &[u8]| {
+pub fn fuzz(input: &[u8]) {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let Some((first, wire)) = input.split_first() else { return };
     let runtime = RUNTIME.get_or_init(|| Builder::new_current_thread().enable_io().build().unwrap());
     let (whole, cut) = runtime.block_on(async { (at_once(wire).await, in_parts(wire, usize::from(*first)).await) });
     assert_eq!(whole, cut, "of which {first} bytes came first");
-});
+}
 
 /// All has come at once, and nothing follows.
 async fn at_once(wire: &[u8]) -> Result<Learned, &'static str> {

@@ -1,17 +1,14 @@
 //! `vestibule.toml`: whatever is in it, there is a configuration, or a line for each error, in which nothing stands that may be a key.
-#![no_main]
-
-mod key_line;
 
 use std::ffi::OsString;
 use std::path::Path;
 
-use key_line::{repeats_key, with_key};
-use libfuzzer_sys::fuzz_target;
 use vestibule::config::resolve::resolve;
 use vestibule::config::sources::{Environment, Sources};
 
-fuzz_target!(|text: &str| {
+use crate::key_line::{repeats_key, with_key};
+
+pub fn fuzz(text: &str) {
     let text = with_key(text);
     let flags: [(&'static str, OsString); 1] = [("config", "vestibule.toml".into())];
     let environment = Environment::new();
@@ -28,4 +25,4 @@ fuzz_target!(|text: &str| {
             }
         }
     }
-});
+}

@@ -1,14 +1,12 @@
 //! PROXY headers as whoever stands in front of us sends them: more bytes change no verdict, another reader finds the same addresses, and what we
 //! write of them is read as the same.
-#![no_main]
 
 use std::net::{IpAddr, SocketAddr};
 
-use libfuzzer_sys::fuzz_target;
 use ppp::HeaderResult;
 use vestibule::proxy_protocol::{ProxyHeader, ReceivedHeader};
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn fuzz(bytes: &[u8]) {
     let read = ReceivedHeader::parse(bytes);
     for end in 0..bytes.len().min(256) {
         let begun = ReceivedHeader::parse(&bytes[..end]);
@@ -25,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         let again = ReceivedHeader::parse(&bytes);
         assert!(again.is_ok_and(|again| again.is_some_and(|again| again.addresses == Some(ends))), "{again:?}");
     }
-});
+}
 
 /// Source and destination, as another reader finds them.
 fn theirs(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {

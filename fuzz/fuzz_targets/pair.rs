@@ -1,8 +1,6 @@
 //! Certificate and key as others write them: what is a pair can be written anew and read as the same, and of what is none not a byte of the key is
 //! told.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::CertificateDer;
 use vestibule::credentials::Pair;
 use vestibule::crypto::provider;
@@ -14,7 +12,7 @@ const TOLD: usize = 12;
 /// The most that is said of what is wrong, in bytes.
 const LONGEST: usize = 500;
 
-fuzz_target!(|input: &[u8]| {
+pub fn fuzz(input: &[u8]) {
     // A chain, and behind a NUL the key; or both in one.
     let cut = input.iter().position(|byte| *byte == 0);
     let (chain, key) = cut.map_or((input, input), |cut| (&input[..cut], &input[cut + 1..]));
@@ -44,7 +42,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(!key.windows(TOLD).filter(secret).any(is_told), "{said}");
         }
     }
-});
+}
 
 fn same_chain(text: &str, chain: &[CertificateDer<'static>]) -> bool {
     Pem::read(text.as_bytes()).is_ok_and(|read| read.chain() == chain)

@@ -1,12 +1,10 @@
 //! PEM as others write it: each BEGIN mark leads to a block, or is named, or the text is refused; what is refused is said without any of it; and
 //! another reader that takes all of a text finds no certificate, list or key that we do not.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use vestibule::pem::{self, BlockKind, KeyForm, Pem};
 
-fuzz_target!(|text: &[u8]| {
+pub fn fuzz(text: &[u8]) {
     match Pem::read(text) {
         Ok(pem) => {
             let marks = text.windows(11).filter(|window| window == b"-----BEGIN ").count();
@@ -25,7 +23,7 @@ fuzz_target!(|text: &[u8]| {
         }
         Err(error) => assert!(error.to_string().len() < 200),
     }
-});
+}
 
 /// All sections of `text`, as another reader finds them; `None`: it does not take all of it.
 fn theirs(text: &[u8]) -> Option<Vec<(SectionKind, Vec<u8>)>> {

@@ -1,23 +1,20 @@
 //! Files of roles: what is wrong is said in lines, and nobody is granted what the file does not name.
-#![no_main]
-
-mod key_line;
 
 use std::path::Path;
 use std::sync::LazyLock;
 
-use key_line::{repeats_key, with_key};
-use libfuzzer_sys::fuzz_target;
 use vestibule::identity::Client;
 use vestibule::pem::Pem;
 use vestibule::token::Roles;
+
+use crate::key_line::{repeats_key, with_key};
 
 static INSTANCE: &[u8] =
     include_bytes!("../../tests/fixtures/diego/mtls-on_http2-on_ports-8080-9090/cf-instance-credentials/instance.crt");
 
 static CLIENT: LazyLock<Client> = LazyLock::new(|| Client::from_chain(&Pem::read(INSTANCE).unwrap().chain()).unwrap());
 
-fuzz_target!(|text: &str| {
+pub fn fuzz(text: &str) {
     let text = with_key(text);
     match Roles::parse(Path::new("roles.toml"), &text) {
         Ok(roles) => {
@@ -31,4 +28,4 @@ fuzz_target!(|text: &str| {
             assert!(diagnostics.iter().all(|diagnostic| is_sound(&diagnostic.to_string())), "{diagnostics:?}");
         }
     }
-});
+}

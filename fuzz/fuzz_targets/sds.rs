@@ -1,15 +1,12 @@
 //! Files with secrets, each of which may be read as either kind; what is wrong with them is said without any of a key.
-#![no_main]
-
-mod key_line;
 
 use std::path::Path;
 
-use key_line::{repeats_key, with_key};
-use libfuzzer_sys::fuzz_target;
 use vestibule::config::envoy::sds;
 
-fuzz_target!(|text: &str| {
+use crate::key_line::{repeats_key, with_key};
+
+pub fn fuzz(text: &str) {
     let (path, text) = (Path::new("sds.yaml"), with_key(text));
     for name in ["id-cert-and-key", "c2c-cert-and-key"] {
         match sds::pair(path, &text, name) {
@@ -21,4 +18,4 @@ fuzz_target!(|text: &str| {
         Ok(context) => assert!(context.names.iter().all(|name| !name.to_string().is_empty())),
         Err(diagnostics) => assert!(diagnostics.iter().all(|diagnostic| !repeats_key(&diagnostic.to_string())), "{diagnostics:?}"),
     }
-});
+}

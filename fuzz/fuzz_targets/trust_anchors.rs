@@ -1,11 +1,9 @@
 //! CAs and CRLs as others write them, in PEM or DER: what is refused is said briefly, and what is taken vouches for nobody whom it cannot verify.
-#![no_main]
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::CertificateDer;
 use vestibule::identity::Role;
 use vestibule::issuer::{CertificateAuthority, InstanceSpec};
@@ -26,7 +24,7 @@ fn text(name: &str, bytes: &[u8]) -> Text {
     Text { path: PathBuf::from(name), bytes: bytes.to_vec(), named: true }
 }
 
-fuzz_target!(|input: &[u8]| {
+pub fn fuzz(input: &[u8]) {
     // A CA, and behind a NUL a CRL: neither has one in PEM, and in DER there may be several ways to read them.
     let cut = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());
     let (ca, crl) = (&input[..cut], input.get(cut + 1..).unwrap_or_default());
@@ -43,4 +41,4 @@ fuzz_target!(|input: &[u8]| {
             Err(error) => assert!(error.to_string().len() < LONGEST),
         }
     }
-});
+}

@@ -1,12 +1,10 @@
 //! X-Forwarded-Client-Cert as some proxy sends it; and the same bytes as a certificate, of which what we write is read as the same.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use vestibule::identity::Client;
 use vestibule::policy::{Policy, PolicyMode, Rule};
 use vestibule::xfcc::{ForwardedIdentity, XfccDetail, XfccError, XfccForm, caller_fields, identity_fields, parse};
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn fuzz(bytes: &[u8]) {
     match parse(&[bytes]) {
         Ok(ForwardedIdentity::Certificate { der, .. }) => drop(Client::from_leaf(&der).unwrap()),
         Ok(ForwardedIdentity::Named { client, .. }) => {
@@ -40,4 +38,4 @@ fuzz_target!(|bytes: &[u8]| {
             (other, _) => panic!("{other:?}"),
         }
     }
-});
+}

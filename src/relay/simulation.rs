@@ -22,7 +22,7 @@ use crate::identity::Client;
 use crate::io::buffers::{READ, RECORD};
 use crate::policy::Policy;
 use crate::simulation::{SimulationReport, SimulationRun, simulate, with_paused_time};
-use crate::tls::test_client::{configs, establish, provider_with};
+use crate::tls::test_peer::{configs, establish, provider_with};
 
 use ends::{AppEnd, ClientEnd};
 use memory_socket::MemorySocket;
@@ -73,7 +73,7 @@ struct Idle {
 impl<R: SimulatedRelay> SimulatedConnection<R> {
     fn new(
         relay: impl FnOnce(MemorySocket, MemorySocket, Reservation) -> R,
-        tls: Option<crate::tls::test_client::TestClient>,
+        tls: Option<crate::tls::test_peer::TestClient>,
         run: &mut SimulationRun,
     ) -> Self {
         let limit = run.pick(&[(2, None), (1, Some(64 << 10)), (1, Some(1 << 20)), (1, Some(16 << 20))]);

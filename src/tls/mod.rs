@@ -18,7 +18,7 @@ mod server_verifier;
 mod session;
 mod stream;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod test_client;
+pub(crate) mod test_peer;
 
 pub use client_config::client_config;
 pub use client_handshake::{EstablishedWithServer, client_handshake};

@@ -20,6 +20,7 @@ mod docs;
 mod entrypoint;
 mod envoy;
 mod envoy_documents;
+mod fuzz;
 mod handshake;
 mod health;
 mod http_cases;

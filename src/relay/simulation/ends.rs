@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rustls::{AlertDescription, ContentType};
 
 use super::memory_socket::MemorySocket;
-use crate::tls::test_client::{Received, TestClient};
+use crate::tls::test_peer::{Received, TestClient};
 
 /// What one side sends: at each place the byte that belongs there, so that one that is lost, doubled or moved is noticed.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use crate::crypto::provider;
 use crate::io::Outgoing;
 use crate::tls::handshake_driver::HandshakeDriver;
 use crate::tls::record::HEADER;
-use crate::tls::test_client::{Received, TestClient, configs, provider_with};
+use crate::tls::test_peer::{Received, TestClient, configs, provider_with};
 
 /// A client, and the session that it has shaken hands for.
 struct ConnectedSession {
@@ -571,6 +571,16 @@ fn a_server_that_wants_to_renegotiate_is_declined_once() {
     assert!(declined.is_some_and(|answer| answer > 0));
     assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::ApplicationData, b"goes on")), Some(0));
     assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &[0, 0, 0, 0])), None);
+    // Its message may come in parts, with nothing between them, and another may not stand behind it.
+    let (mut ours, mut theirs) = with_rogue_server(TLS12);
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &[0])), Some(0));
+    let declined = takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &[0, 0, 0]));
+    assert!(declined.is_some_and(|answer| answer > 0));
+    let (mut ours, mut theirs) = with_rogue_server(TLS12);
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &[0])), Some(0));
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::ApplicationData, b"between")), None);
+    let (mut ours, mut theirs) = with_rogue_server(TLS12);
+    assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &[0; 8])), None);
     let (mut ours, mut theirs) = with_rogue_server(TLS12);
     assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &TICKET)), None);
 }

@@ -1,4 +1,4 @@
-//! A client for tests: a stock rustls client shakes hands, and from then on it says whatever its keys allow.
+//! Peers for tests: a stock rustls client or server shakes hands, and from then on it says whatever its keys allow.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 use std::collections::VecDeque;
@@ -12,11 +12,12 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, CipherSuite, ClientConfig, ContentType, DigitallySignedStruct, ServerConfig, SignatureScheme,
-    SupportedCipherSuite,
+    AlertDescription, CipherSuite, ClientConfig, ContentType, DigitallySignedStruct, ExtractedSecrets, ServerConfig,
+    SignatureScheme, SupportedCipherSuite,
 };
 
 use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
@@ -25,6 +26,7 @@ use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
 use super::Established;
 #[cfg(test)]
 use super::handshake_driver::HandshakeDriver;
+use super::handshake_driver::HandshakeSide;
 use super::record::{Opener, Record, Sealer};
 use crate::io::Outgoing;
 
@@ -32,20 +34,26 @@ use crate::io::Outgoing;
 const NEW_SESSION_TICKET: u8 = 4;
 const KEY_UPDATE: u8 = 24;
 
-/// A client that has shaken hands and is bound by nothing any more.
-pub(crate) struct TestClient {
+/// A peer that has shaken hands and is bound by nothing any more. `D` is what rustls keeps of its side.
+pub(crate) struct TestPeer<D> {
     sealer: Sealer,
     opener: Opener,
-    kernel: KernelConnection<ClientConnectionData>,
+    kernel: KernelConnection<D>,
     wire: Vec<u8>,
 }
 
-/// What the server has said, as one record of it.
+/// A client that is bound by nothing.
+pub(crate) type TestClient = TestPeer<ClientConnectionData>;
+
+/// A server that is bound by nothing.
+pub(crate) type TestServer = TestPeer<ServerConnectionData>;
+
+/// What the other side has said, as one record of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     /// So much of the app's.
     Data(Vec<u8>),
-    /// It takes new keys; whether it wants the client to do so as well.
+    /// It takes new keys; whether it wants the peer to do so as well.
     KeyUpdate(bool),
     /// A ticket, which is kept for the next handshake.
     Ticket,
@@ -58,34 +66,86 @@ impl TestClient {
     /// the server has the last word.
     pub(crate) fn connect(
         config: Arc<ClientConfig>,
-        mut server: impl FnMut(&mut Vec<u8>) -> Vec<u8>,
+        server: impl FnMut(&mut Vec<u8>) -> Vec<u8>,
     ) -> Result<(Self, Vec<u8>), rustls::Error> {
         let mut client = UnbufferedClientConnection::new(config, "app.test".try_into().unwrap())?;
-        let (mut received, mut flight) = (Vec::new(), Outgoing::default());
-        loop {
-            let UnbufferedStatus { discard, state } = client.process_tls_records(&mut received);
-            match state? {
-                ConnectionState::EncodeTlsData(mut data) => flight.encode(|space| data.encode(space))?,
-                ConnectionState::TransmitTlsData(sent) => sent.done(),
-                ConnectionState::BlockedHandshake => {
-                    received.drain(..discard);
-                    let mut sent = std::mem::take(&mut flight).bytes().to_vec();
-                    let answer = server(&mut sent);
-                    if answer.is_empty() {
-                        return Err(rustls::Error::HandshakeNotComplete);
-                    }
-                    received.extend_from_slice(&answer);
-                    continue;
-                }
-                ConnectionState::WriteTraffic(_) => break,
-                other => return Err(rustls::Error::General(format!("{other:?} in a handshake"))),
-            }
-            received.drain(..discard);
-        }
+        let flight = shake(&mut client, server)?;
         let (secrets, kernel) = client.dangerous_into_kernel_connection()?;
+        Ok((Self::take_over(secrets, kernel)?, flight))
+    }
+}
+
+impl TestServer {
+    /// Shakes hands with whoever answers to bytes, and begins when it is told nothing. Gives the server's last flight too, which has not
+    /// been sent, with its tickets in TLS 1.3; it is empty where the client has the last word.
+    pub(crate) fn accept(
+        config: Arc<ServerConfig>,
+        client: impl FnMut(&mut Vec<u8>) -> Vec<u8>,
+    ) -> Result<(Self, Vec<u8>), rustls::Error> {
+        let mut server = UnbufferedServerConnection::new(config)?;
+        let flight = shake(&mut server, client)?;
+        let (secrets, kernel) = server.dangerous_into_kernel_connection()?;
+        Ok((Self::take_over(secrets, kernel)?, flight))
+    }
+}
+
+/// Lets `side` shake hands with `other`; gives its last flight.
+fn shake<C: HandshakeSide>(
+    side: &mut C,
+    mut other: impl FnMut(&mut Vec<u8>) -> Vec<u8>,
+) -> Result<Vec<u8>, rustls::Error> {
+    let (mut received, mut flight) = (Vec::new(), Outgoing::default());
+    loop {
+        let UnbufferedStatus { discard, state } = side.process(&mut received);
+        match state? {
+            ConnectionState::EncodeTlsData(mut data) => flight.encode(|space| data.encode(space))?,
+            ConnectionState::TransmitTlsData(sent) => sent.done(),
+            ConnectionState::BlockedHandshake => {
+                received.drain(..discard);
+                let mut sent = std::mem::take(&mut flight).bytes().to_vec();
+                let answer = other(&mut sent);
+                if answer.is_empty() {
+                    return Err(rustls::Error::HandshakeNotComplete);
+                }
+                received.extend_from_slice(&answer);
+                continue;
+            }
+            ConnectionState::WriteTraffic(_) => return Ok(flight.bytes().to_vec()),
+            other => return Err(rustls::Error::General(format!("{other:?} in a handshake"))),
+        }
+        received.drain(..discard);
+    }
+}
+
+/// What takes a server's tickets, on the side that gets them.
+pub(crate) trait TakeTicket {
+    /// Keeps the ticket for the next handshake.
+    ///
+    /// # Errors
+    /// The alert that the side would send.
+    fn take_ticket(&mut self, ticket: &[u8]) -> Result<(), AlertDescription>;
+}
+
+impl TakeTicket for KernelConnection<ClientConnectionData> {
+    fn take_ticket(&mut self, ticket: &[u8]) -> Result<(), AlertDescription> {
+        self.handle_new_session_ticket(ticket).map_err(|_| AlertDescription::DecodeError)
+    }
+}
+
+impl TakeTicket for KernelConnection<ServerConnectionData> {
+    fn take_ticket(&mut self, _: &[u8]) -> Result<(), AlertDescription> {
+        Err(AlertDescription::UnexpectedMessage)
+    }
+}
+
+impl<D> TestPeer<D>
+where
+    KernelConnection<D>: TakeTicket,
+{
+    fn take_over(secrets: ExtractedSecrets, kernel: KernelConnection<D>) -> Result<Self, rustls::Error> {
         let suite = kernel.negotiated_cipher_suite();
         let (sealer, opener) = (Sealer::new(suite, secrets.tx)?, Opener::new(suite, secrets.rx)?);
-        Ok((Self { sealer, opener, kernel, wire: Vec::new() }, flight.bytes().to_vec()))
+        Ok(Self { sealer, opener, kernel, wire: Vec::new() })
     }
 
     /// Whether it has agreed on TLS 1.3, in which keys may be taken anew.
@@ -101,7 +161,7 @@ impl TestClient {
         out.bytes().to_vec()
     }
 
-    /// Takes new keys for what follows, and says so; `wanted`: the server is to do the same.
+    /// Takes new keys for what follows, and says so; `wanted`: the other side is to do the same.
     pub(crate) fn update_keys(&mut self, wanted: bool) -> Vec<u8> {
         let said = self.seal(ContentType::Handshake, &[KEY_UPDATE, 0, 0, 1, u8::from(wanted)]);
         self.take_new_keys();
@@ -114,10 +174,10 @@ impl TestClient {
             Sealer::new(self.kernel.negotiated_cipher_suite(), self.kernel.update_tx_secret().unwrap()).unwrap();
     }
 
-    /// Opens what the server has sent.
+    /// Opens what the other side has sent.
     ///
     /// # Errors
-    /// The alert that a client would send.
+    /// The alert that it would be told.
     pub(crate) fn receive(&mut self, wire: &[u8]) -> Result<VecDeque<Received>, AlertDescription> {
         self.wire.extend_from_slice(wire);
         let mut received = VecDeque::new();
@@ -135,7 +195,7 @@ impl TestClient {
                     received.push_back(Received::KeyUpdate(wanted == 1));
                 }
                 (ContentType::Handshake, [NEW_SESSION_TICKET, _, _, _, ticket @ ..]) => {
-                    self.kernel.handle_new_session_ticket(ticket).map_err(|_| AlertDescription::DecodeError)?;
+                    self.kernel.take_ticket(ticket)?;
                     received.push_back(Received::Ticket);
                 }
                 _ => return Err(AlertDescription::UnexpectedMessage),

@@ -1,15 +1,13 @@
-//! The two servers that are compared.
+//! The two sessions that are compared, each of which may be the server's or the client's.
 
 use super::*;
 
-/// A server's side of a conversation.
-pub(super) trait Server {
+/// One side of a conversation.
+pub(super) trait Subject {
     /// Whether it says that the app has said everything.
     const CLOSES: bool;
 
-    fn new(config: &Arc<ServerConfig>) -> Self;
-
-    /// Takes what arrives. Gives what there is to say to it.
+    /// Takes what arrives. Gives what there is to say to it; a client has something to say to nothing.
     fn arrive(&mut self, wire: &[u8], chance: &mut Xorshift64) -> Vec<u8>;
 
     /// The app says something.
@@ -20,25 +18,40 @@ pub(super) trait Server {
 
     fn end(&self) -> End;
 
-    fn upload(self) -> Vec<u8>;
+    /// What the app has got.
+    fn into_received(self) -> Vec<u8>;
 }
 
-pub(super) struct OurServer {
-    driver: Option<HandshakeDriver<rustls::server::UnbufferedServerConnection>>,
+/// Ours, behind a handshake as `C` makes it.
+pub(super) struct OurSession<C> {
+    driver: Option<HandshakeDriver<C>>,
     session: Option<Session>,
     /// What has arrived and is not done with.
     held: Vec<u8>,
-    upload: Vec<u8>,
+    received: Vec<u8>,
     refused: bool,
 }
 
-impl Server for OurServer {
-    const CLOSES: bool = true;
-
-    fn new(config: &Arc<ServerConfig>) -> Self {
-        let driver = Some(HandshakeDriver::with_client(Arc::clone(config), None).unwrap());
-        Self { driver, session: None, held: Vec::new(), upload: Vec::new(), refused: false }
+impl OurSession<UnbufferedServerConnection> {
+    pub(super) fn server(config: &Arc<ServerConfig>) -> Self {
+        Self::begin(HandshakeDriver::with_client(Arc::clone(config), None).unwrap())
     }
+}
+
+impl OurSession<UnbufferedClientConnection> {
+    pub(super) fn client(config: &Arc<ClientConfig>) -> Self {
+        Self::begin(HandshakeDriver::with_server(Arc::clone(config), SERVER_NAME.clone()).unwrap())
+    }
+}
+
+impl<C> OurSession<C> {
+    fn begin(driver: HandshakeDriver<C>) -> Self {
+        Self { driver: Some(driver), session: None, held: Vec::new(), received: Vec::new(), refused: false }
+    }
+}
+
+impl<C: HandshakeSide> Subject for OurSession<C> {
+    const CLOSES: bool = true;
 
     fn arrive(&mut self, wire: &[u8], chance: &mut Xorshift64) -> Vec<u8> {
         self.held.extend_from_slice(wire);
@@ -54,9 +67,9 @@ impl Server for OurServer {
         }
         let Some(session) = &mut self.session else { return out.bytes().to_vec() };
         while !self.refused {
-            let upload = &mut self.upload;
+            let received = &mut self.received;
             let decrypted = session.decrypt(&mut self.held, &mut out, |payload| {
-                upload.extend_from_slice(payload);
+                received.extend_from_slice(payload);
                 // As when the app takes no more for now.
                 if chance.below(4) == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
@@ -70,7 +83,7 @@ impl Server for OurServer {
                 Err(_) => self.refused = true,
             }
         }
-        // Later where the client is slow to read.
+        // Later where the peer is slow to read.
         if chance.below(2) == 0 {
             session.write_key_update(&mut out).unwrap();
         }
@@ -97,19 +110,32 @@ impl Server for OurServer {
         }
     }
 
-    fn upload(self) -> Vec<u8> {
-        self.upload
+    fn into_received(self) -> Vec<u8> {
+        self.received
     }
 }
 
 /// rustls's own.
-pub(super) struct RustlsServer {
-    conn: ServerConnection,
-    upload: Vec<u8>,
+pub(super) struct RustlsSession {
+    conn: Connection,
+    received: Vec<u8>,
     end: End,
 }
 
-impl RustlsServer {
+impl RustlsSession {
+    pub(super) fn server(config: &Arc<ServerConfig>) -> Self {
+        Self::begin(ServerConnection::new(Arc::clone(config)).unwrap().into())
+    }
+
+    pub(super) fn client(config: &Arc<ClientConfig>) -> Self {
+        Self::begin(ClientConnection::new(Arc::clone(config), SERVER_NAME.clone()).unwrap().into())
+    }
+
+    fn begin(mut conn: Connection) -> Self {
+        conn.set_buffer_limit(None);
+        Self { conn, received: Vec::new(), end: End::Open }
+    }
+
     fn said(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
         while self.conn.wants_write() {
@@ -119,15 +145,9 @@ impl RustlsServer {
     }
 }
 
-impl Server for RustlsServer {
+impl Subject for RustlsSession {
     /// rustls asserts, where assertions are compiled in, that it has not sent close_notify when it refuses something.
     const CLOSES: bool = false;
-
-    fn new(config: &Arc<ServerConfig>) -> Self {
-        let mut conn = ServerConnection::new(Arc::clone(config)).unwrap();
-        conn.set_buffer_limit(None);
-        Self { conn, upload: Vec::new(), end: End::Open }
-    }
 
     fn arrive(&mut self, mut wire: &[u8], _: &mut Xorshift64) -> Vec<u8> {
         while !wire.is_empty() && self.end == End::Open {
@@ -136,9 +156,9 @@ impl Server for RustlsServer {
             }
             match self.conn.process_new_packets() {
                 Ok(state) => {
-                    let start = self.upload.len();
-                    self.upload.resize(start + state.plaintext_bytes_to_read(), 0);
-                    self.conn.reader().read_exact(&mut self.upload[start..]).unwrap();
+                    let start = self.received.len();
+                    self.received.resize(start + state.plaintext_bytes_to_read(), 0);
+                    self.conn.reader().read_exact(&mut self.received[start..]).unwrap();
                     if state.peer_has_closed() {
                         self.end = End::Closed;
                     }
@@ -147,7 +167,7 @@ impl Server for RustlsServer {
                     // What came before it in the same read is as good as before.
                     let mut rest = Vec::new();
                     let _ = self.conn.reader().read_to_end(&mut rest);
-                    self.upload.extend(rest);
+                    self.received.extend(rest);
                     self.end = End::Refused;
                 }
             }
@@ -168,7 +188,7 @@ impl Server for RustlsServer {
         self.end
     }
 
-    fn upload(self) -> Vec<u8> {
-        self.upload
+    fn into_received(self) -> Vec<u8> {
+        self.received
     }
 }
