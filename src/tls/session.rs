@@ -66,13 +66,9 @@ struct SessionState {
     peer_closed: bool,
     /// The peer wants us to take new keys too, and has not been answered yet.
     owes_key_update: bool,
-<<<<<<< 6b241f3961a7ac06219717788aec5d7189a4a22e
     /// How much has come of a message that is not whole: of one that announces new keys so many bytes of its beginning; in TLS 1.2
-    /// so many of the four in front of a ClientHello. Of a server's message: 1, should it not be whole.
-=======
-    /// How much has come of a message that is not whole: of one that announces new keys so many bytes of [`KEY_UPDATE`]; in TLS 1.2
-    /// so many of the four in front of a ClientHello, or of [`HELLO_REQUEST`]. Of a server's message in TLS 1.3: 1, should it not be whole.
->>>>>>> 332d1aca05310dbddb2e20739878f6a5d51d4ee7
+    /// so many of the four in front of a ClientHello, or of a server's wish to begin anew. Of a server's message in TLS 1.3: 1, should it not
+    /// be whole.
     announced: u8,
     /// Bytes of a ClientHello that are still to come, behind those four.
     hello_left: u32,
@@ -254,133 +250,6 @@ impl SessionState {
         Ok(())
     }
 
-<<<<<<< 6b241f3961a7ac06219717788aec5d7189a4a22e
-=======
-    /// After the handshake a client has one message to send: in TLS 1.3, that it takes new keys.
-    fn on_handshake(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
-        match (self.is_client, self.kernel.is_some()) {
-            (false, true) => {}
-            (false, false) => return self.on_renegotiation(payload, out),
-            (true, true) => return self.on_server_messages(payload),
-            (true, false) => return self.on_hello_request(payload, out),
-        }
-        if payload.is_empty() {
-            return Err(AlertDescription::UnexpectedMessage.into());
-        }
-        for (at, byte) in payload.iter().enumerate() {
-            match KEY_UPDATE.get(usize::from(self.announced)) {
-                Some(expected) if byte == expected => self.announced += 1,
-                // Its last byte, which has to be the last of its record: the next one is sealed with the new keys.
-                None if at + 1 == payload.len() => {
-                    self.announced = 0;
-                    return self.on_key_update(*byte);
-                }
-                // One that says that it is longer, or shorter.
-                Some(_) if self.announced > 0 => return Err(AlertDescription::DecodeError.into()),
-                _ => return Err(AlertDescription::UnexpectedMessage.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// After the handshake a server has tickets to send, and says that it takes new keys.
-    fn on_server_messages(&mut self, payload: &[u8]) -> Result<(), Abort> {
-        let kernel = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
-        match kernel.take_messages(payload)? {
-            ServerMessages::Whole => self.announced = 0,
-            ServerMessages::Part => self.announced = 1,
-            ServerMessages::KeyUpdate(want) => {
-                self.announced = 0;
-                self.on_key_update(want)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// In TLS 1.2 a server may want to begin anew, which we never do. Once it may go on as before.
-    fn on_hello_request(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
-        if payload.is_empty() {
-            return Err(AlertDescription::UnexpectedMessage.into());
-        }
-        for byte in payload {
-            if HELLO_REQUEST.get(usize::from(self.announced)) != Some(byte) {
-                return Err(AlertDescription::UnexpectedMessage.into());
-            }
-            self.announced += 1;
-            if usize::from(self.announced) == HELLO_REQUEST.len() {
-                self.announced = 0;
-                self.decline_to_renegotiate(out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// In TLS 1.2 a client may want to begin anew, by another ClientHello, which we never do. Once it may go on as before (RFC 5746, 4.4
-    /// and RFC 5246, 7.2.2). What its message says plays no part.
-    fn on_renegotiation(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
-        let mut rest = payload.iter();
-        while self.announced < HELLO_HEADER {
-            let Some(byte) = rest.next() else { break };
-            if self.announced == 0 && *byte != CLIENT_HELLO {
-                return Err(AlertDescription::UnexpectedMessage.into());
-            }
-            self.hello_left = if self.announced == 0 { 0 } else { self.hello_left << 8 | u32::from(*byte) };
-            self.announced += 1;
-        }
-        if self.announced == 0 || self.announced < HELLO_HEADER {
-            // Nothing of a message is none.
-            return if payload.is_empty() { Err(AlertDescription::UnexpectedMessage.into()) } else { Ok(()) };
-        }
-        // Another message behind it in the same flight would be one too many.
-        self.hello_left = u32::try_from(rest.len())
-            .ok()
-            .and_then(|come| self.hello_left.checked_sub(come))
-            .filter(|left| *left <= LONGEST_HELLO)
-            .ok_or(AlertDescription::UnexpectedMessage)?;
-        if self.hello_left > 0 {
-            return Ok(());
-        }
-        self.announced = 0;
-        self.decline_to_renegotiate(out)
-    }
-
-    fn decline_to_renegotiate(&mut self, out: &mut Outgoing) -> Result<(), Abort> {
-        if mem::replace(&mut self.asked_to_renegotiate, true) {
-            return Err(AlertDescription::UnexpectedMessage.into());
-        }
-        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Abort::Peer(None))
-    }
-
-    /// The peer takes new keys for what it sends, and may `want` us to do the same.
-    fn on_key_update(&mut self, want: u8) -> Result<(), Abort> {
-        count(&mut self.updates_without_data, UPDATES_WITHOUT_DATA)?;
-        let kernel = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
-        let secrets = kernel.next_rx().map_err(|_| AlertDescription::InternalError)?;
-        self.opener = Opener::new(self.suite, secrets).map_err(|_| AlertDescription::InternalError)?;
-        match want {
-            0 => Ok(()),
-            1 => {
-                self.owes_key_update = self.sealer.is_some();
-                Ok(())
-            }
-            _ => Err(AlertDescription::IllegalParameter.into()),
-        }
-    }
-
-    /// Says that what follows is sealed with new keys, and takes them.
-    fn take_new_keys(&mut self, out: &mut Outgoing) -> Result<(), KeyLimitReached> {
-        let (Some(kernel), Some(sealer)) = (&mut self.kernel, &mut self.sealer) else { return Err(KeyLimitReached) };
-        let [typ, length @ ..] = KEY_UPDATE;
-        let [high, middle, low] = length;
-        // The peer is not wanted to do the same.
-        sealer.seal(ContentType::Handshake, &[typ, high, middle, low, 0], out)?;
-        let secrets = kernel.next_tx().map_err(|_| KeyLimitReached)?;
-        *sealer = Sealer::new(self.suite, secrets).map_err(|_| KeyLimitReached)?;
-        self.owes_key_update = false;
-        Ok(())
-    }
-
->>>>>>> 332d1aca05310dbddb2e20739878f6a5d51d4ee7
     fn break_off(&mut self, why: Abort, out: &mut Outgoing) -> Violation {
         let received = match why {
             Abort::Local(description) => {

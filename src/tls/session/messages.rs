@@ -69,10 +69,20 @@ impl SessionState {
 
     /// In TLS 1.2 a server may want to begin anew, which we never do. Once it may go on as before.
     fn on_hello_request(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
-        if payload != HELLO_REQUEST {
+        if payload.is_empty() {
             return Err(AlertDescription::UnexpectedMessage.into());
         }
-        self.decline_to_renegotiate(out)
+        for byte in payload {
+            if HELLO_REQUEST.get(usize::from(self.announced)) != Some(byte) {
+                return Err(AlertDescription::UnexpectedMessage.into());
+            }
+            self.announced += 1;
+            if usize::from(self.announced) == HELLO_REQUEST.len() {
+                self.announced = 0;
+                self.decline_to_renegotiate(out)?;
+            }
+        }
+        Ok(())
     }
 
     /// In TLS 1.2 a client may want to begin anew, by another ClientHello, which we never do. Once it may go on as before (RFC 5746, 4.4
