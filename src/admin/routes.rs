@@ -11,9 +11,9 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use strum::VariantArray;
 
-use super::status::{MAX_FAILING, Status, date};
+use super::status::{MAX_FAILING, Status};
 use super::{AdminState, content_negotiation, page};
-use crate::diagnostics::{LONGEST_LINE, SafeText};
+use crate::diagnostics::{LONGEST_LINE, SafeText, date};
 use crate::lifecycle::Check;
 
 pub(super) type AdminResponse = Response<Full<Bytes>>;

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::attempts::{STAGGER, dial_addr, handshake, name_of};
-use super::error::{AttemptError, rejection};
+use super::error::{AttemptError, CertificateRejection, rejection};
 use super::resolve::{Resolution, resolve};
 use super::stream::EndpointStream;
 use crate::config::{ApiUrl, Host};
@@ -105,7 +105,7 @@ pub enum ApiError {
         error: AttemptError,
     },
     /// The server has refused our certificate once the handshake was done, as TLS 1.3 lets it.
-    #[error("{}", AttemptError::Rejected(*.0))]
+    #[error("{}", CertificateRejection::new(*.0, None))]
     Rejected(AlertDescription),
     /// The time is over.
     #[error("there was no answer within {0:?}")]

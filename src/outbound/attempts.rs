@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
 use super::dialler::Dialler;
+use super::endpoint_failure::EndpointFailure;
 use super::endpoints::{Endpoint, EndpointLease};
 use super::error::{AttemptError, OutboundError};
 use super::http_connect;
@@ -79,7 +80,9 @@ pub(super) async fn handshake(
     let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
     let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
     let shaken = timeout(limit, shaking).await;
-    let established = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
+    let established = shaken
+        .map_err(|_| AttemptError::HandshakeTimeout(limit))?
+        .map_err(|error| AttemptError::of_handshake(error, snapshot.authenticator.own()))?;
     // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
     let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
     let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
@@ -271,9 +274,10 @@ impl<'a> Attempts<'a> {
     /// Notes that an attempt has failed; `connected`: after it had come to a handshake.
     fn fail(&mut self, endpoint: &Endpoint, error: AttemptError, connected: Option<(Duration, &ServerName<'static>)>) {
         self.dialler.counters.count_attempt(error.result());
+        let failure = EndpointFailure::of(&error);
         match error {
-            AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint),
-            _ => self.dialler.endpoints.failed(endpoint),
+            AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint, failure),
+            _ => self.dialler.endpoints.failed(endpoint, failure),
         }
         tracing::debug!(to = %self.dialler.endpoints.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
         // That nobody listens at one address says less than that somebody else has answered at another.
@@ -367,7 +371,7 @@ impl<'a> Attempts<'a> {
             while let Some(joined) = racing.join_next().await {
                 if let Ok(DialResult { lease, result: Err(error), .. }) = joined {
                     counters.count_attempt(error.result());
-                    endpoints.failed(lease.endpoint());
+                    endpoints.failed(lease.endpoint(), EndpointFailure::of(&error));
                 }
             }
         });

@@ -11,12 +11,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address_rules::{AddressRejection, AddressRules};
+use super::endpoint_failure::EndpointFailure;
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
 use super::resolve::{Resolution, resolve};
 use crate::config::{Host, HttpProxy, Outbound, Target};
 use crate::lifecycle::OutboundHealth;
-use crate::telemetry::{EndpointCounts, OutboundCounters, ResolveResult};
+use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters, ResolveResult};
 
 /// Names are not looked up more often than this, whatever their TTL says: the platform's have none.
 const MIN_REFRESH: Duration = Duration::from_secs(5);
@@ -26,6 +27,9 @@ const MIN_REFRESH_ON_FAILURE: Duration = Duration::from_secs(1);
 
 /// How long an endpoint that has shown a retirement certificate is believed to be about to stop: it has ten seconds.
 const RETIREMENT: Duration = Duration::from_secs(60);
+
+/// That somebody else is at an endpoint is said so often at most, of all endpoints of one outbound.
+const MIN_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One address behind an outbound listener.
 #[derive(Debug)]
@@ -39,6 +43,15 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     outlier: Mutex<Outlier>,
     retires_until: Mutex<Option<Instant>>,
+    failures: Mutex<FailureNotes>,
+}
+
+/// What is said of an endpoint's failures.
+#[derive(Debug, Default)]
+struct FailureNotes {
+    last: Option<EndpointFailure>,
+    /// That somebody else is there was said, and it has not been well since.
+    is_reported: bool,
 }
 
 /// What is known of a name.
@@ -69,6 +82,8 @@ pub struct Endpoints {
     failed: Notify,
     health: Arc<OutboundHealth>,
     counters: Arc<OutboundCounters>,
+    /// When it was last said that somebody else is at an endpoint.
+    identity_reported: Mutex<Option<Instant>>,
 }
 
 /// One connection to an endpoint, which counts as long as this is there.
@@ -104,6 +119,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             outlier: Mutex::default(),
             retires_until: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
@@ -119,6 +135,16 @@ impl Endpoint {
 
     pub(super) fn availability(&self, now: Instant) -> Availability {
         lock(&self.outlier).availability(now)
+    }
+
+    /// What it has failed with last.
+    pub fn last_failure(&self) -> Option<EndpointFailure> {
+        lock(&self.failures).last.clone()
+    }
+
+    /// How much longer it is left alone; `None`: it is not.
+    pub fn ejected_for(&self) -> Option<Duration> {
+        lock(&self.outlier).ejected_for(Instant::now())
     }
 
     /// Whether it is left alone for a while.
@@ -152,6 +178,7 @@ impl Endpoints {
             failed: Notify::new(),
             health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.settings.required)),
             counters,
+            identity_reported: Mutex::default(),
         };
         endpoints.replace(&[]);
         if endpoints.names().is_empty() || !endpoints.current().is_empty() {
@@ -399,6 +426,7 @@ impl Endpoints {
     /// The endpoint has answered, and may.
     pub(super) fn succeeded(&self, endpoint: &Endpoint) {
         lock(&endpoint.outlier).succeeded();
+        lock(&endpoint.failures).is_reported = false;
     }
 
     /// The endpoint has shown a retirement certificate: it gets nothing new where there is another.
@@ -410,18 +438,23 @@ impl Endpoints {
         *until = Some(Instant::now() + RETIREMENT);
     }
 
-    /// The endpoint has failed. It may be ejected, and the name is looked up anew.
-    pub(super) fn failed(&self, endpoint: &Endpoint) {
-        self.eject(endpoint, Outlier::failed);
+    /// The endpoint has failed with `failure`. It may be ejected, and the name is looked up anew.
+    pub(super) fn failed(&self, endpoint: &Endpoint, failure: EndpointFailure) {
+        self.eject(endpoint, failure, Outlier::failed);
     }
 
     /// The same, where the handshake may have been a success: the endpoint has refused our certificate, or ended the connection without an
     /// answer that could be used.
-    pub(super) fn failed_behind_handshake(&self, endpoint: &Endpoint) {
-        self.eject(endpoint, Outlier::failed_behind_handshake);
+    pub(super) fn failed_behind_handshake(&self, endpoint: &Endpoint, failure: EndpointFailure) {
+        self.eject(endpoint, failure, Outlier::failed_behind_handshake);
     }
 
-    fn eject(&self, endpoint: &Endpoint, note: fn(&mut Outlier, Option<u32>, bool, Instant, f64) -> bool) {
+    fn eject(
+        &self,
+        endpoint: &Endpoint,
+        failure: EndpointFailure,
+        note: fn(&mut Outlier, Option<u32>, bool, Instant, f64) -> bool,
+    ) {
         let now = Instant::now();
         let all = self.current();
         // Those whose time is over have their place as long as nothing has come of it.
@@ -432,9 +465,36 @@ impl Endpoints {
         let ejects = note(&mut lock(&endpoint.outlier), self.eject, may_be, now, fastrand::f64());
         if ejects {
             self.counters.count_ejection();
-            tracing::warn!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint ejected: it has failed several times in a row; it is tried again in some seconds");
         }
+        self.report(endpoint, failure, ejects, now);
         self.failed.notify_one();
+    }
+
+    /// Says in the log what an operator has to hear of: an endpoint that is left alone from now on, and one at which somebody else is, the first
+    /// time since it was well, though others may do in its place.
+    fn report(&self, endpoint: &Endpoint, failure: EndpointFailure, is_ejected: bool, now: Instant) {
+        let mut notes = lock(&endpoint.failures);
+        let (to, addr, error) = (&self.name, endpoint.addr, &failure.error);
+        let reason = failure.reason.map(OutboundCloseReason::as_str);
+        if is_ejected {
+            notes.is_reported = true;
+            let seconds = endpoint.ejected_for().unwrap_or_default().as_secs_f64().round();
+            tracing::warn!(%to, endpoint_addr = %addr, reason, error, seconds, "endpoint ejected: it has failed several times in a row, and gets no connections for so many seconds");
+        } else if failure.is_of_identity() && !notes.is_reported && self.may_report_identity(now) {
+            notes.is_reported = true;
+            tracing::warn!(%to, endpoint_addr = %addr, reason, error, "endpoint denied: whoever has answered there gets nothing of the app's; others, if there are any, are tried");
+        }
+        notes.last = Some(failure);
+    }
+
+    /// Many addresses may be somebody else's at once: it is said of one in a while.
+    fn may_report_identity(&self, now: Instant) -> bool {
+        let mut reported = lock(&self.identity_reported);
+        let may = reported.is_none_or(|at| now.duration_since(at) >= MIN_REPORT_INTERVAL);
+        if may {
+            *reported = Some(now);
+        }
+        may
     }
 }
 

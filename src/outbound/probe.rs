@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::address_rules::AddressRules;
 use super::attempts::{Shaken, dial_one, handshake, server_name};
 use super::endpoints::{Endpoint, Endpoints};
-use super::error::{AttemptError, OutboundError, rejection};
+use super::error::{AttemptError, CertificateRejection, OutboundError, rejection};
 use crate::config::{Outbound, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
 use crate::telemetry::OutboundCounters;
@@ -130,7 +130,8 @@ async fn probe_one(
     if let Ok(Err(error)) = &heard
         && let Some(alert) = rejection(error)
     {
-        return Err(AttemptError::Rejected(alert));
+        let own = snapshot.authenticator.own();
+        return Err(AttemptError::Rejected(CertificateRejection::new(alert, own)));
     }
     // It speaks first, has closed, or waits for us to speak. One that is still there is told that we are done.
     let _ = timeout(REFUSAL, stream.shutdown()).await;

@@ -7,8 +7,9 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::attempts::{Connected, Verified};
 use super::dialler::Dialler;
+use super::endpoint_failure::EndpointFailure;
 use super::endpoints::EndpointLease;
-use super::error::AttemptError;
+use super::error::{CertificateRejection, TRUNCATED};
 use super::relay::{OutboundRelay, OutboundRelayEnd};
 use super::retirement::{OptionalTimer, Retirement, RetirementStep};
 use crate::budget::Budget;
@@ -138,14 +139,19 @@ impl ActiveOutbound {
                 end = &mut *relay => break match end {
                     OutboundRelayEnd::Complete => OutboundCloseReason::Completed,
                     OutboundRelayEnd::AppReset => OutboundCloseReason::AppReset,
-                    OutboundRelayEnd::EndpointTruncated => OutboundCloseReason::EndpointTruncated,
+                    OutboundRelayEnd::EndpointTruncated => {
+                        entry.fields.detail = Some(TRUNCATED.to_owned());
+                        OutboundCloseReason::EndpointTruncated
+                    }
                     OutboundRelayEnd::EndpointReset => OutboundCloseReason::EndpointReset,
                     OutboundRelayEnd::EndpointViolation(error) => {
                         entry.fields.detail = Some(error.to_string());
                         OutboundCloseReason::EndpointViolation
                     }
                     OutboundRelayEnd::Rejected(alert) => {
-                        entry.fields.detail = Some(AttemptError::Rejected(alert).to_string());
+                        let own = verified.as_ref().and_then(|verified| verified.snapshot.authenticator.own());
+                        let rejection = CertificateRejection::new(alert, own);
+                        entry.fields.detail = Some(rejection.with_remedy());
                         OutboundCloseReason::ClientCertificateRejected
                     }
                     OutboundRelayEnd::BacklogEvicted => {
@@ -178,8 +184,13 @@ impl ActiveOutbound {
         let endpoint = lease.endpoint();
         let is_wordless = entry.fields.transferred.down == 0;
         match reason {
-            OutboundCloseReason::ClientCertificateRejected => dialler.endpoints.failed_behind_handshake(endpoint),
-            reason if is_wordless && reason.is_the_endpoints() => dialler.endpoints.failed_behind_handshake(endpoint),
+            reason
+                if reason == OutboundCloseReason::ClientCertificateRejected
+                    || (is_wordless && reason.is_the_endpoints()) =>
+            {
+                let detail = entry.fields.detail.as_deref().unwrap_or_else(|| reason.meaning());
+                dialler.endpoints.failed_behind_handshake(endpoint, EndpointFailure::new(reason, detail));
+            }
             OutboundCloseReason::Completed => dialler.endpoints.answered(endpoint),
             _ if !is_wordless => dialler.endpoints.answered(endpoint),
             _ => {}

@@ -15,6 +15,7 @@ use tokio::time::{Instant, advance};
 
 use super::AddressRules;
 use super::balance::Balancer;
+use super::endpoint_failure::EndpointFailure;
 use super::endpoints::{Endpoint, EndpointLease, Endpoints};
 use super::outlier::Availability;
 use super::resolve::{Family, Resolution};
@@ -23,7 +24,7 @@ use crate::config::{
     Protocol, Target,
 };
 use crate::simulation::{SimulationRun, simulate, with_paused_time};
-use crate::telemetry::OutboundCounters;
+use crate::telemetry::{OutboundCloseReason, OutboundCounters};
 
 const NAMES: [&str; 2] = ["one.test", "two.test"];
 const PORT: u16 = 443;
@@ -218,9 +219,10 @@ impl Scene {
 
     fn fail(&mut self, endpoint: &Endpoint, run: &mut SimulationRun) {
         let (was_ejected, all) = (endpoint.is_ejected(), self.endpoints.current().len());
+        let failure = EndpointFailure::new(OutboundCloseReason::ConnectRefused, "it refused");
         match run.once_in(2) {
-            true => self.endpoints.failed(endpoint),
-            false => self.endpoints.failed_behind_handshake(endpoint),
+            true => self.endpoints.failed(endpoint, failure),
+            false => self.endpoints.failed_behind_handshake(endpoint, failure),
         }
         if endpoint.is_ejected()
             && !was_ejected

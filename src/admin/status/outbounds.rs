@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{PATH, Rules};
-use crate::diagnostics::SafeText;
-use crate::outbound::{Endpoint, ForwardProxyInfo, OutboundInfo, ResolveState};
+use crate::diagnostics::{LONGEST_LINE, SafeText, date};
+use crate::outbound::{Endpoint, EndpointFailure, ForwardProxyInfo, OutboundInfo, ResolveState};
 use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters};
 use strum::VariantArray;
 
@@ -40,6 +40,18 @@ pub(in crate::admin) struct EndpointStatus {
     /// `ready`, `ejected` or `retiring`.
     pub(in crate::admin) state: &'static str,
     pub(in crate::admin) connections: usize,
+    /// How much longer it is left alone; `None`: it is not.
+    pub(in crate::admin) ejected_seconds: Option<u64>,
+    /// What it has failed with last, though it may have been well since.
+    pub(in crate::admin) last_failure: Option<EndpointFailureStatus>,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct EndpointFailureStatus {
+    /// As access log entries name it; `None`: it has answered with an error of its own.
+    pub(in crate::admin) close_reason: Option<&'static str>,
+    pub(in crate::admin) error: SafeText,
+    pub(in crate::admin) at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,16 +114,21 @@ pub(in crate::admin) struct ProxiedHostStatus {
     pub(in crate::admin) ready: usize,
     pub(in crate::admin) ejected: usize,
     pub(in crate::admin) retiring: usize,
+    /// What one of its endpoints has failed with last.
+    pub(in crate::admin) last_failure: Option<EndpointFailureStatus>,
 }
 
 impl ForwardProxyStatus {
     pub(super) fn of(proxy: &ForwardProxyInfo) -> Self {
         let ForwardProxyInfo { config, listener, hosts, counters } = proxy;
-        let hosts = hosts.counts();
+        let hosts = hosts.endpoints();
         let more_hosts = hosts.len().saturating_sub(MAX_ENDPOINTS);
-        let hosts = hosts.into_iter().take(MAX_ENDPOINTS).map(|(name, counts)| {
-            let EndpointCounts { ready, ejected, retiring } = counts;
-            ProxiedHostStatus { name: SafeText::up_to(PATH, name), ready, ejected, retiring }
+        let hosts = hosts.into_iter().take(MAX_ENDPOINTS).map(|(name, endpoints)| {
+            let EndpointCounts { ready, ejected, retiring } = endpoints.counts();
+            let current = endpoints.current();
+            let last = current.iter().filter_map(|endpoint| endpoint.last_failure()).max_by_key(|failure| failure.at);
+            let last_failure = last.map(EndpointFailureStatus::of);
+            ProxiedHostStatus { name: SafeText::up_to(PATH, name), ready, ejected, retiring, last_failure }
         });
         let listed = config.listed.iter().map(|hosts| ListedHostsStatus {
             hosts: SafeText::up_to(PATH, hosts),
@@ -151,6 +168,23 @@ impl EndpointStatus {
             () if endpoint.is_ejected() => "ejected",
             () => "ready",
         };
-        Self { addr: endpoint.addr.to_string(), state, connections: endpoint.in_flight() }
+        Self {
+            addr: endpoint.addr.to_string(),
+            state,
+            connections: endpoint.in_flight(),
+            ejected_seconds: endpoint.ejected_for().map(|left| left.as_secs()),
+            last_failure: endpoint.last_failure().map(EndpointFailureStatus::of),
+        }
+    }
+}
+
+impl EndpointFailureStatus {
+    fn of(failure: EndpointFailure) -> Self {
+        let EndpointFailure { reason, error, at } = failure;
+        Self {
+            close_reason: reason.map(OutboundCloseReason::as_str),
+            error: SafeText::up_to(LONGEST_LINE, error),
+            at: date(at),
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::failure::response_failure;
 use super::pool::Pool;
 use crate::http::{BodyProgress, LocalReply, RequestInFlight, remove_from_trailers};
 use crate::outbound::dialler::Dialler;
+use crate::outbound::endpoint_failure::EndpointFailure;
 use crate::outbound::endpoints::EndpointLease;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
@@ -98,7 +99,8 @@ impl ResponseBody {
             false => response_failure(error, &exchange.channel),
         };
         if reason.is_the_endpoints() && !exchange.is_counted {
-            exchange.dialler.endpoints.failed_behind_handshake(&exchange.channel.origin.endpoint);
+            let failure = EndpointFailure::new(reason, &detail);
+            exchange.dialler.endpoints.failed_behind_handshake(&exchange.channel.origin.endpoint, failure);
         }
         exchange.entry.fields.detail = Some(detail);
         exchange.entry.close(reason);

@@ -26,6 +26,7 @@ use crate::http::{
 use crate::io::BytesSince;
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
+use crate::outbound::endpoint_failure::EndpointFailure;
 use crate::outbound::endpoints::{Endpoint, EndpointLease};
 use crate::outbound::error::OutboundError;
 use crate::outbound::session::OutboundSession;
@@ -169,7 +170,8 @@ impl HttpClient {
             let may_end =
                 channel.is_reused && nothing_received && reason != OutboundCloseReason::ClientCertificateRejected;
             if reason.is_the_endpoints() && !may_end {
-                self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint);
+                let failure = EndpointFailure::new(reason, &detail);
+                self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint, failure);
             }
             let under_way = self.max_requests - self.requests.available_permits();
             if let Some(copy) = copy.filter(|_| nothing_received && retry.is_none())
@@ -248,10 +250,13 @@ impl HttpClient {
         let is_long = response_head_length(&response) > MAX_HEAD;
         let problem = response_problem(&response, asked)
             .or_else(|| is_long.then_some("the head of the server's response is longer than 64 KiB"));
-        match self.dialler.settings.eject_on {
-            _ if problem.is_some() => endpoints.failed_behind_handshake(endpoint),
-            EjectOn::ServerErrors if status.is_server_error() => {
-                endpoints.failed_behind_handshake(endpoint);
+        match (problem, self.dialler.settings.eject_on) {
+            (Some(problem), _) => {
+                let failure = EndpointFailure::new(OutboundCloseReason::BadResponse, problem);
+                endpoints.failed_behind_handshake(endpoint, failure);
+            }
+            (None, EjectOn::ServerErrors) if status.is_server_error() => {
+                endpoints.failed_behind_handshake(endpoint, EndpointFailure::of_status(status));
                 exchange.is_counted = true;
             }
             // The rest of it may still fail to come.
