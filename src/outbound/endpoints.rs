@@ -4,20 +4,21 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address_rules::{AddressRejection, AddressRules};
-use super::endpoint_failure::EndpointFailure;
+use super::endpoint_failure::{EndpointFailure, FailureNotes, FailureReporter};
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
 use super::resolve::{Resolution, resolve};
 use crate::config::{Host, HttpProxy, Outbound, Target};
 use crate::lifecycle::OutboundHealth;
-use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters, ResolveResult};
+use crate::telemetry::{EndpointCounts, OutboundCounters, ResolveResult};
 
 /// Names are not looked up more often than this, whatever their TTL says: the platform's have none.
 const MIN_REFRESH: Duration = Duration::from_secs(5);
@@ -27,9 +28,6 @@ const MIN_REFRESH_ON_FAILURE: Duration = Duration::from_secs(1);
 
 /// How long an endpoint that has shown a retirement certificate is believed to be about to stop: it has ten seconds.
 const RETIREMENT: Duration = Duration::from_secs(60);
-
-/// That somebody else is at an endpoint is said so often at most, of all endpoints of one outbound.
-const MIN_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One address behind an outbound listener.
 #[derive(Debug)]
@@ -46,14 +44,6 @@ pub struct Endpoint {
     failures: Mutex<FailureNotes>,
 }
 
-/// What is said of an endpoint's failures.
-#[derive(Debug, Default)]
-struct FailureNotes {
-    last: Option<EndpointFailure>,
-    /// That somebody else is there was said, and it has not been well since.
-    is_reported: bool,
-}
-
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolveState {
@@ -63,6 +53,15 @@ pub enum ResolveState {
     Resolved,
     /// It could never be looked up, for this reason.
     Failed(String),
+}
+
+/// The last lookup of a name has failed: what is known of it may be old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookupFailure {
+    /// Why.
+    pub error: String,
+    /// Since when each one has.
+    pub since: SystemTime,
 }
 
 /// All endpoints of one outbound listener, kept up to date.
@@ -79,11 +78,11 @@ pub struct Endpoints {
     eject: Option<u32>,
     current: ArcSwap<Vec<Arc<Endpoint>>>,
     known: watch::Sender<ResolveState>,
+    lookup_failure: Mutex<Option<LookupFailure>>,
     failed: Notify,
     health: Arc<OutboundHealth>,
     counters: Arc<OutboundCounters>,
-    /// When it was last said that somebody else is at an endpoint.
-    identity_reported: Mutex<Option<Instant>>,
+    reporter: FailureReporter,
 }
 
 /// One connection to an endpoint, which counts as long as this is there.
@@ -139,7 +138,7 @@ impl Endpoint {
 
     /// What it has failed with last.
     pub fn last_failure(&self) -> Option<EndpointFailure> {
-        lock(&self.failures).last.clone()
+        lock(&self.failures).last()
     }
 
     /// How much longer it is left alone; `None`: it is not.
@@ -175,10 +174,11 @@ impl Endpoints {
             eject: outbound.settings.eject,
             current: ArcSwap::default(),
             known: watch::Sender::new(ResolveState::Pending),
+            lookup_failure: Mutex::default(),
             failed: Notify::new(),
             health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.settings.required)),
             counters,
-            identity_reported: Mutex::default(),
+            reporter: FailureReporter::default(),
         };
         endpoints.replace(&[]);
         if endpoints.names().is_empty() || !endpoints.current().is_empty() {
@@ -209,36 +209,22 @@ impl Endpoints {
         let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
         let mut reported = false;
         loop {
-            let (mut next, mut failure) = (self.refresh, None);
-            for name in self.names() {
-                let began = std::time::Instant::now();
-                let resolution = resolve(name).await;
-                let result = match &resolution {
-                    Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
-                    Resolution::Empty => ResolveResult::Empty,
-                    Resolution::Failed(_) => ResolveResult::Failed,
-                };
-                self.counters.count_resolve(result, began);
-                match self.resolved(name, resolution, &mut found) {
-                    Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
-                    Err(why) => {
-                        next = MIN_REFRESH;
-                        failure = Some(format!("{name}: {why}"));
-                    }
-                }
-            }
+            let (next, failure) = self.look_up(&mut found).await;
             match failure {
-                Some(why) if !reported => {
-                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
-                    reported = true;
+                Some(why) => {
+                    if !reported {
+                        tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
+                        reported = true;
+                    }
                     self.note_failure(why);
                 }
-                Some(why) => self.note_failure(why),
                 None => {
                     if reported {
                         tracing::info!(to = %self.name, "name lookup recovered");
                     }
                     reported = false;
+                    *lock(&self.lookup_failure) = None;
+                    self.health.set_lookup_failing(false);
                     self.know();
                 }
             }
@@ -253,6 +239,38 @@ impl Endpoints {
                 } => {}
             }
         }
+    }
+
+    /// Looks up all names, at once: one that is not answered makes no other wait. Gives when to look again, and why a name could not be looked up,
+    /// if one could not.
+    async fn look_up(&self, found: &mut Vec<(String, Vec<IpAddr>)>) -> (Duration, Option<String>) {
+        let (mut next, mut failure) = (self.refresh, None);
+        let mut lookups = JoinSet::new();
+        for name in self.names() {
+            let name = name.to_owned();
+            lookups.spawn(async move {
+                let began = std::time::Instant::now();
+                let resolution = resolve(&name).await;
+                (name, resolution, began)
+            });
+        }
+        while let Some(joined) = lookups.join_next().await {
+            let Ok((name, resolution, began)) = joined else { continue };
+            let result = match &resolution {
+                Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
+                Resolution::Empty => ResolveResult::Empty,
+                Resolution::Failed(_) => ResolveResult::Failed,
+            };
+            self.counters.count_resolve(result, began);
+            match self.resolved(&name, resolution, found) {
+                Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
+                Err(why) => {
+                    next = MIN_REFRESH;
+                    failure = Some(format!("{name}: {why}"));
+                }
+            }
+        }
+        (next, failure)
     }
 
     /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
@@ -291,6 +309,9 @@ impl Endpoints {
     }
 
     fn note_failure(&self, why: String) {
+        let since = lock(&self.lookup_failure).as_ref().map_or_else(SystemTime::now, |failure| failure.since);
+        *lock(&self.lookup_failure) = Some(LookupFailure { error: why.clone(), since });
+        self.health.set_lookup_failing(true);
         self.known.send_if_modified(|known| match known {
             ResolveState::Resolved => false,
             ResolveState::Pending | ResolveState::Failed(_) => {
@@ -316,7 +337,7 @@ impl Endpoints {
             };
             for ip in ips {
                 let addr = SocketAddr::new(*ip, port);
-                if let Some(why) = self.refusal(addr, target, proxy.is_some()) {
+                if let Some((addr, why)) = self.refusal(addr, target, proxy.is_some()) {
                     tracing::debug!(to = %self.name, %addr, %why, "resolved address skipped");
                     refused = Some((addr, why));
                     continue;
@@ -338,17 +359,20 @@ impl Endpoints {
         *lock(&self.refused) = refused;
     }
 
-    /// Why `addr` is not dialled, which leads to `target`, by a proxy or at once.
-    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<AddressRejection> {
+    /// Which address is not dialled, and why, where `addr` leads to `target`, by a proxy or at once.
+    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<(SocketAddr, AddressRejection)> {
         if !is_proxy {
-            return self.rules.refusal(addr);
+            return Some((addr, self.rules.refusal(addr)?));
         }
         let literal = match target.host {
-            Host::Ip(ip) => self.rules.refusal(SocketAddr::new(ip, target.port)),
+            Host::Ip(ip) => {
+                let literal = SocketAddr::new(ip, target.port);
+                self.rules.refusal(literal).map(|why| (literal, why))
+            }
             // Only the proxy knows what the name means.
             Host::Name(_) => None,
         };
-        literal.or_else(|| self.rules.refusal_of_ours(addr))
+        literal.or_else(|| Some((addr, self.rules.refusal_of_ours(addr)?)))
     }
 
     /// Why there is nobody to dial.
@@ -379,9 +403,9 @@ impl Endpoints {
         &self.health
     }
 
-    /// What is known of the name.
-    pub fn known(&self) -> ResolveState {
-        self.known.borrow().clone()
+    /// What the last lookup has failed with; `None`: it has not.
+    pub fn lookup_failure(&self) -> Option<LookupFailure> {
+        lock(&self.lookup_failure).clone()
     }
 
     /// The endpoints there are now.
@@ -426,7 +450,7 @@ impl Endpoints {
     /// The endpoint has answered, and may.
     pub(super) fn succeeded(&self, endpoint: &Endpoint) {
         lock(&endpoint.outlier).succeeded();
-        lock(&endpoint.failures).is_reported = false;
+        lock(&endpoint.failures).forget_report();
     }
 
     /// The endpoint has shown a retirement certificate: it gets nothing new where there is another.
@@ -466,35 +490,11 @@ impl Endpoints {
         if ejects {
             self.counters.count_ejection();
         }
-        self.report(endpoint, failure, ejects, now);
-        self.failed.notify_one();
-    }
-
-    /// Says in the log what an operator has to hear of: an endpoint that is left alone from now on, and one at which somebody else is, the first
-    /// time since it was well, though others may do in its place.
-    fn report(&self, endpoint: &Endpoint, failure: EndpointFailure, is_ejected: bool, now: Instant) {
+        let ejected = endpoint.ejected_for().filter(|_| ejects);
         let mut notes = lock(&endpoint.failures);
-        let (to, addr, error) = (&self.name, endpoint.addr, &failure.error);
-        let reason = failure.reason.map(OutboundCloseReason::as_str);
-        if is_ejected {
-            notes.is_reported = true;
-            let seconds = endpoint.ejected_for().unwrap_or_default().as_secs_f64().round();
-            tracing::warn!(%to, endpoint_addr = %addr, reason, error, seconds, "endpoint ejected: it has failed several times in a row, and gets no connections for so many seconds");
-        } else if failure.is_of_identity() && !notes.is_reported && self.may_report_identity(now) {
-            notes.is_reported = true;
-            tracing::warn!(%to, endpoint_addr = %addr, reason, error, "endpoint denied: whoever has answered there gets nothing of the app's; others, if there are any, are tried");
-        }
-        notes.last = Some(failure);
-    }
-
-    /// Many addresses may be somebody else's at once: it is said of one in a while.
-    fn may_report_identity(&self, now: Instant) -> bool {
-        let mut reported = lock(&self.identity_reported);
-        let may = reported.is_none_or(|at| now.duration_since(at) >= MIN_REPORT_INTERVAL);
-        if may {
-            *reported = Some(now);
-        }
-        may
+        notes.note(failure, ejected, |failure| self.reporter.report(&self.name, endpoint.addr, failure, ejected, now));
+        drop(notes);
+        self.failed.notify_one();
     }
 }
 

@@ -89,7 +89,7 @@ pub enum AttemptError {
     #[error("the proxy on the way has given no answer: {0}")]
     ProxyBroken(io::Error),
     /// The handshake was not done in time.
-    #[error("the handshake was not done within {0:?}")]
+    #[error("the handshake was not done within {:?}", in_milliseconds(*.0))]
     HandshakeTimeout(Duration),
     /// It answers, and not in TLS.
     #[error("the handshake failed: the server does not speak TLS there")]
@@ -293,6 +293,11 @@ impl AttemptError {
             None => Self::HandshakeFailed(error),
         }
     }
+}
+
+/// What is over was measured, and its nanoseconds say nothing.
+fn in_milliseconds(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn not_allowed(name: &str, addr: SocketAddr, why: AddressRejection) -> String {

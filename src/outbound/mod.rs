@@ -34,7 +34,7 @@ pub use api::{ApiError, ApiLimits, ApiRequest, ApiResponse, ApiServer};
 pub use attempts::server_name;
 pub use dialler::Dialler;
 pub use endpoint_failure::EndpointFailure;
-pub use endpoints::{Endpoint, EndpointLease, Endpoints, ResolveState};
+pub use endpoints::{Endpoint, EndpointLease, Endpoints, LookupFailure, ResolveState};
 pub use error::{AttemptError, CertificateRejection, OutboundError};
 pub use forward_proxy::{Hosts, ProxyPassword, ProxyRequests};
 pub use http::{HttpClient, HttpShared, OutboundRequests, RequestService};

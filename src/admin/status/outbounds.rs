@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{PATH, Rules};
 use crate::diagnostics::{LONGEST_LINE, SafeText, date};
-use crate::outbound::{Endpoint, EndpointFailure, ForwardProxyInfo, OutboundInfo, ResolveState};
+use crate::outbound::{Endpoint, EndpointFailure, ForwardProxyInfo, OutboundInfo};
 use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters};
 use strum::VariantArray;
 
@@ -21,8 +21,10 @@ pub(in crate::admin) struct OutboundStatus {
     pub(in crate::admin) expect: Rules,
     /// The instance is not ready without an endpoint.
     pub(in crate::admin) required: bool,
-    /// Why the name could never be looked up.
+    /// Why the name cannot be looked up now; the endpoints are those that were known before.
     pub(in crate::admin) lookup_error: Option<SafeText>,
+    /// Since when it cannot.
+    pub(in crate::admin) lookup_failing_since: Option<String>,
     pub(in crate::admin) endpoints: Vec<EndpointStatus>,
     /// How many endpoints are left out.
     pub(in crate::admin) more_endpoints: usize,
@@ -63,17 +65,15 @@ pub(in crate::admin) struct OutboundFailures {
 impl OutboundStatus {
     pub(super) fn of(outbound: &OutboundInfo) -> Self {
         let OutboundInfo { config, listener, endpoints, counters } = outbound;
-        let current = endpoints.current();
+        let (current, failing) = (endpoints.current(), endpoints.lookup_failure());
         Self {
             listener: SafeText::up_to(PATH, listener),
             to: SafeText::up_to(PATH, counters.name()),
             protocol: config.settings.protocol.into(),
             expect: Rules::of(&config.settings.expect),
             required: config.settings.required,
-            lookup_error: match endpoints.known() {
-                ResolveState::Failed(why) => Some(SafeText::up_to(PATH, why)),
-                ResolveState::Pending | ResolveState::Resolved => None,
-            },
+            lookup_error: failing.as_ref().map(|failing| SafeText::up_to(PATH, &failing.error)),
+            lookup_failing_since: failing.map(|failing| date(failing.since)),
             endpoints: current.iter().take(MAX_ENDPOINTS).map(|endpoint| EndpointStatus::of(endpoint)).collect(),
             more_endpoints: current.len().saturating_sub(MAX_ENDPOINTS),
             active: counters.active(),

@@ -1,5 +1,7 @@
 //! Judges whom the app may dial through us; with `--connect`, by shaking hands with each.
 
+use std::os::unix::fs::FileTypeExt;
+
 use super::finding::{Findings, Subject};
 use super::network;
 use super::network::{NetworkCheck, PortHolder};
@@ -123,6 +125,10 @@ pub(super) fn check_listen(
                 let what = format!("{listen}: there is no folder {}", folder.display());
                 found.problem(subject, what, "make it, or name another");
             }
+            if std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket()) {
+                let what = format!("{listen}: there is a file or a folder that is no socket");
+                found.problem(subject, what, "name another path");
+            }
         }
         OutboundListen::Loopback(_) | OutboundListen::At(_) => {
             // The other family is only listened on where there is one.
@@ -202,13 +208,14 @@ fn connect(
                 found.ok(Subject::Outbound, what);
             }
             for EndpointProbe { addr, result, has_asked } in probes {
+                let at = if to == addr.to_string() { to.clone() } else { format!("{to} at {addr}") };
                 match result {
                     Ok(server) => {
                         let rule = server.permit.as_ref().and_then(|permit| permit.rule());
                         let by = rule.map_or_else(|| "its name".to_owned(), ToString::to_string);
                         let who = bounded(LONGEST_LINE, format_args!("{}", who(&server.certificate)));
                         let retires = if server.is_retiring { ", and is about to stop" } else { "" };
-                        let what = format!("{to} at {addr} is {who}, who may answer by {by}{retires}");
+                        let what = format!("{at} is {who}, who may answer by {by}{retires}");
                         if has_asked || outbound.settings.identity == IdentityUse::Never {
                             found.ok(Subject::Outbound, what);
                         } else {
@@ -219,7 +226,7 @@ fn connect(
                         }
                     }
                     Err(error) => {
-                        found.problem(Subject::Outbound, format!("{to} at {addr}: {error}"), error.remedy());
+                        found.problem(Subject::Outbound, format!("{at}: {error}"), error.remedy());
                     }
                 }
             }

@@ -25,7 +25,11 @@ pub(super) fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
     failures(page, &outbound.failures);
     if let Some(error) = &outbound.lookup_error {
         entry(page, "lookup", |page| {
-            page.raw("<span class=\"bad\">").text(error).raw("</span>");
+            page.raw("<span class=\"bad\">fails</span>");
+            if let Some(since) = &outbound.lookup_failing_since {
+                page.raw(" since ").text(since);
+            }
+            page.raw(": ").text(error);
         });
     }
     for endpoint in &outbound.endpoints {
