@@ -315,7 +315,7 @@ impl<S: Side> BacklogStream<S> {
 
     /// The socket does not take more for now: what is held counts, and whoever has held it for too long while memory is short has to go.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(WatchedBacklog { backlog, written, watch }) = self.watched.as_deref_mut() else {
+        let Some(WatchedBacklog { backlog, written, watch, .. }) = self.watched.as_deref_mut() else {
             return Poll::Pending;
         };
         let mut state = backlog.state();
