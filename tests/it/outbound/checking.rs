@@ -211,7 +211,13 @@ fn status_metrics_and_readiness_know_the_endpoints() {
     );
     assert_eq!(
         seen["endpoints"][0],
-        serde_json::json!({ "addr": serving.addr().to_string(), "state": "ready", "connections": 0 })
+        serde_json::json!({
+            "addr": serving.addr().to_string(),
+            "state": "ready",
+            "connections": 0,
+            "ejected_seconds": null,
+            "last_failure": null
+        })
     );
     assert!(ask("/readyz?verbose").contains(&format!("[+]outbound: {to} has 2 endpoints")));
     assert!(ask("/").contains(&to));
