@@ -145,7 +145,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-con
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-age -d 'Let go of a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
@@ -351,7 +351,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-c
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-age -d 'Let go of a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
@@ -531,7 +531,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-c
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-age -d 'Let go of a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f
@@ -756,7 +756,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-handshake-timeout -d 'For the handshake with one endpoint [3s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-timeout -d 'For the lookup and all attempts together [5s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-idle-timeout -d 'Close a connection that is silent both ways for this long [off; 15s with http1]' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-age -d 'Close a connection that is older than this [off]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-age -d 'Let go of a connection that is older than this [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-refresh -d 'Look the name up again at the latest after this, whatever its TTL [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-connections -d 'Connections, or requests with http1, at a time of each outbound listener [1024]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-max-pending -d 'Connections at a time that wait for an endpoint [256]' -r -f

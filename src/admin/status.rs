@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::{ClientAuthConfig, HttpConfig, PairSource};
 use crate::credentials::{ReloadFailure, RotationStats, ServedCertificate, SnapshotReceiver};
-use crate::diagnostics::{LONGEST_LINE, SafeText};
+use crate::diagnostics::{LONGEST_LINE, SafeText, date};
 use crate::identity::Identity;
 use crate::lifecycle::{Health, Phase, Readiness};
 use crate::outbound::OutboundOverview;
@@ -29,7 +29,7 @@ use crate::telemetry::{AppFileCounters, BUCKET, Bucket, Counters, Denied, Denied
 
 pub(super) use app_files::AppFileStatus;
 pub(super) use listeners::{ListenerStatus, PolicyStatus};
-pub(super) use outbounds::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
+pub(super) use outbounds::{EndpointFailureStatus, ForwardProxyStatus, OutboundFailures, OutboundStatus};
 pub(super) use pairs::PairStatus;
 pub(super) use requests::HttpStatus;
 pub(super) use rules::Rules;
@@ -334,9 +334,4 @@ impl IdentityFields {
         .into_iter()
         .filter_map(|(name, text)| Some((name, text?)))
     }
-}
-
-/// RFC 3339, in UTC.
-pub(super) fn date(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| "a date out of range".to_owned(), |time| format!("{time:.0}"))
 }

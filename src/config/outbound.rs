@@ -139,6 +139,17 @@ pub enum OutboundCa {
     Path(PathBuf),
 }
 
+/// As `--outbound-ca` has it.
+impl fmt::Display for OutboundCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnIssuer => f.write_str("own-issuer"),
+            Self::System => f.write_str("system"),
+            Self::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 /// Whether servers are shown our certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]

@@ -24,7 +24,8 @@ pub struct ApiCas {
 #[derive(Debug, Clone)]
 pub struct ApiTrust {
     anchors: TrustAnchors,
-    untrusted: String,
+    asked: String,
+    help: String,
 }
 
 impl ApiCas {
@@ -60,8 +61,11 @@ impl ApiTrust {
                 [] => format!("no CA in {names}; add {option} FILE with the one of the server"),
                 _ => of_option(TrustError::of_anchors(error).with_help()),
             })?;
-        let untrusted = format!("none of the CAs in {names} vouches for it; add {option} FILE with the one that does");
-        Ok(Self { anchors, untrusted })
+        Ok(Self {
+            anchors,
+            asked: format!("CAs in {names}"),
+            help: format!("add {option} FILE with the one that does"),
+        })
     }
 
     /// What a connection to the server is made with: `pair` is shown, or nothing. The server must have the name, or the address, that is
@@ -76,7 +80,8 @@ impl ApiTrust {
             expected: None,
             own: None,
             name_check: NameCheck::All,
-            untrusted: self.untrusted.clone().into(),
+            asked: self.asked.clone(),
+            help: Some(self.help.clone()),
         });
         let leaf = pair.and_then(|pair| Certificate::from_der(pair.leaf()).ok());
         let validity = leaf.map(|leaf| PairValidity { not_before: leaf.not_before(), not_after: leaf.not_after() });

@@ -11,11 +11,12 @@ use super::server_trust::{ServerTrust, ServerTrustSource};
 use super::source::ReloadSource;
 use super::{InitialLoadError, Pair};
 use crate::config::{ExpectedName, IdentityUse, OutboundSettings, PairSource};
+use crate::diagnostics::{LONGEST_FIELD, SafeText};
 use crate::identity::{Certificate, Identity, Role};
 use crate::pem::Pem;
 use crate::policy::{Policy, PolicyMode, Routes};
 use crate::tls;
-use crate::trust::{NameCheck, ServerAuthenticator, ServerPolicy, Text, TrustAnchors};
+use crate::trust::{NameCheck, OtherAnchors, ServerAuthenticator, ServerPolicy, Text, TrustAnchors};
 
 /// What one outbound connection is made with. Replaced whole, never edited.
 #[derive(Debug)]
@@ -80,6 +81,16 @@ impl OutboundSnapshot {
     }
 }
 
+/// What `anchors` are called, which vouch for the servers of an outbound of `settings`.
+fn asked(anchors: &TrustAnchors, settings: &OutboundSettings) -> String {
+    let sources: Vec<_> = settings.ca.iter().map(ToString::to_string).collect();
+    let cas = match anchors.cas() {
+        [ca] => SafeText::up_to(LONGEST_FIELD / 4, &ca.subject).to_string(),
+        all => all.len().to_string(),
+    };
+    format!("CAs of --outbound-ca ({}: {cas})", sources.join(", "))
+}
+
 impl OwnPair {
     /// Takes note of the pair that is good since the generation `since`.
     pub(super) fn note(&mut self, pair: &Pair, since: u64, now: SystemTime) {
@@ -118,6 +129,25 @@ impl OwnPair {
         all.into_iter().filter(is_called_alike).collect()
     }
 
+    /// CAs of which somebody may think that they vouch as well.
+    fn others(&self, trust: &ServerTrust) -> Option<OtherAnchors> {
+        let own_issuers =
+            || Text::of_certificates(Path::new("own-issuer"), self.issuers.iter().map(|issuer| &issuer.certificate));
+        let parse = |texts: &[Text]| Some(TrustAnchors::parse(texts, &[], Role::Server).ok()?.0);
+        match trust.own_issuer {
+            true => Some(OtherAnchors {
+                anchors: parse(&trust.platform)?,
+                detail: "a CA in $CF_SYSTEM_CERT_PATH vouches for it, and not the issuer of our own certificate",
+                remedy: "add --outbound-ca PATH with that CA, if it may name apps",
+            }),
+            false => Some(OtherAnchors {
+                anchors: parse(&[own_issuers()])?,
+                detail: "the issuer of our own certificate vouches for it, and is not among the CAs that are asked",
+                remedy: "expect a rule as cf:app:GUID, for which it is asked, or add --outbound-ca own-issuer",
+            }),
+        }
+    }
+
     /// What an outbound of `settings` is served with, if `trust` is in force from the generation `generation` on.
     ///
     /// # Errors
@@ -138,7 +168,8 @@ impl OwnPair {
         // Read before; where nothing vouches, nobody is believed.
         let anchors = TrustAnchors::parse(&texts, &[], Role::Server)
             .map_or_else(|_| TrustAnchors::none(Role::Server), |(anchors, _)| anchors);
-        let others = TrustAnchors::parse(&trust.platform, &[], Role::Server).ok().map(|(others, _)| others);
+        let asked = asked(&anchors, settings);
+        let others = self.others(trust);
         let expected = (!settings.expect.is_empty()).then(|| Policy {
             mode: PolicyMode::Enforce,
             allow: settings.expect.clone(),
@@ -147,7 +178,7 @@ impl OwnPair {
         });
         let authenticator = ServerAuthenticator::new(ServerPolicy {
             anchors,
-            others: others.filter(|_| trust.own_issuer),
+            others,
             expected,
             own: Identity::from_der(pair.leaf()).ok().flatten().map(Arc::new),
             name_check: match settings.server_name {
@@ -155,7 +186,8 @@ impl OwnPair {
                 ExpectedName::Given(_) => NameCheck::All,
                 ExpectedName::Unchecked => NameCheck::Nothing,
             },
-            untrusted: "none of the CAs of --outbound-ca vouches for it".into(),
+            asked,
+            help: None,
         });
         let shown = (settings.identity == IdentityUse::Always).then_some(pair);
         let validity = shown

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 pub(crate) mod redact;
 mod sanitize;
@@ -150,6 +151,11 @@ impl From<Diagnostic> for Diagnostics {
     fn from(diagnostic: Diagnostic) -> Self {
         Self(vec![diagnostic])
     }
+}
+
+/// A date for people, as RFC 3339 writes it, in UTC.
+pub(crate) fn date(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| "a date out of range".to_owned(), |time| format!("{time:.0}"))
 }
 
 /// The line, counted from 1, in which the byte `at` of `text` stands; that of its end if `at` is behind it.

@@ -35,6 +35,35 @@ impl AppStream {
     }
 }
 
+/// The app's connection as long as nobody answers it. Should that be given up, as by the end of the process, the app sees a reset: an end of file
+/// would be an empty answer.
+#[derive(Debug)]
+pub struct UnansweredApp<'a>(&'a mut AppStream);
+
+impl<'a> UnansweredApp<'a> {
+    /// That of `app`.
+    pub fn new(app: &'a mut AppStream) -> Self {
+        Self(app)
+    }
+
+    /// The connection.
+    pub fn stream(&mut self) -> &mut AppStream {
+        self.0
+    }
+
+    /// Somebody takes care of it now.
+    pub fn release(self) {
+        // There is nothing in it but a reference.
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for UnansweredApp<'_> {
+    fn drop(&mut self) {
+        self.0.reset_on_close();
+    }
+}
+
 impl Socket for AppStream {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -12,7 +12,7 @@ mod plain_stream;
 mod socket;
 mod write_buffer;
 
-pub use app_stream::AppStream;
+pub use app_stream::{AppStream, UnansweredApp};
 pub use connect::connect_tcp;
 pub(crate) use metered::{ByteMeter, BytesSince, MeteredStream, ReadLimitReached};
 pub use outgoing::Outgoing;

@@ -1,6 +1,6 @@
 //! Whether an outbound listener has somebody to dial. Written by whoever keeps its endpoints, read by readiness.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Endpoints that are not counted yet: the name was never looked up.
 const UNKNOWN: usize = usize::MAX;
@@ -11,17 +11,24 @@ pub struct OutboundHealth {
     to: String,
     required: bool,
     endpoints: AtomicUsize,
+    is_lookup_failing: AtomicBool,
 }
 
 impl OutboundHealth {
     /// That of the endpoints behind `to`, of which nothing is known yet. `required`: without one the instance is not ready.
     pub fn new(to: &str, required: bool) -> Self {
-        Self { to: to.to_owned(), required, endpoints: AtomicUsize::new(UNKNOWN) }
+        let (endpoints, is_lookup_failing) = (AtomicUsize::new(UNKNOWN), AtomicBool::new(false));
+        Self { to: to.to_owned(), required, endpoints, is_lookup_failing }
     }
 
     /// There are so many now.
     pub fn set(&self, endpoints: usize) {
         self.endpoints.store(endpoints.min(UNKNOWN - 1), Ordering::Relaxed);
+    }
+
+    /// Whether the name cannot be looked up now, so that what is known of it may be old.
+    pub fn set_lookup_failing(&self, is_failing: bool) {
+        self.is_lookup_failing.store(is_failing, Ordering::Relaxed);
     }
 
     /// Whether the instance may be given work, as far as this is concerned.
@@ -32,11 +39,15 @@ impl OutboundHealth {
     /// How it stands, in a few words.
     pub fn describe(&self) -> String {
         let unless = if self.required { "" } else { " (not required)" };
+        let old = match self.is_lookup_failing.load(Ordering::Relaxed) {
+            true => ", as last known: it cannot be looked up now",
+            false => "",
+        };
         match self.endpoints.load(Ordering::Relaxed) {
             UNKNOWN => format!("{} has not been looked up with success yet{unless}", self.to),
             0 => format!("{} has no endpoint{unless}", self.to),
-            1 => format!("{} has 1 endpoint", self.to),
-            n => format!("{} has {n} endpoints", self.to),
+            1 => format!("{} has 1 endpoint{old}", self.to),
+            n => format!("{} has {n} endpoints{old}", self.to),
         }
     }
 }
@@ -59,5 +70,10 @@ mod tests {
         assert_eq!(said(true, Some(1)), (true, "backend:1 has 1 endpoint".to_owned()));
         assert_eq!(said(false, Some(0)), (true, "backend:1 has no endpoint (not required)".to_owned()));
         assert_eq!(said(false, Some(3)), (true, "backend:1 has 3 endpoints".to_owned()));
+        let old = OutboundHealth::new("backend:1", true);
+        old.set(2);
+        old.set_lookup_failing(true);
+        let text = "backend:1 has 2 endpoints, as last known: it cannot be looked up now";
+        assert_eq!((old.is_ready(), old.describe()), (true, text.to_owned()));
     }
 }

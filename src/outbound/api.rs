@@ -24,9 +24,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::dial::{STAGGER, dial_addr};
 use super::error::{AttemptError, rejection};
 use super::handshake::{handshake, name_of};
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+use super::attempts::{STAGGER, dial_addr, handshake, name_of};
+use super::error::{AttemptError, rejection};
+=======
+use super::attempts::{STAGGER, dial_addr, handshake, name_of};
+use super::error::{AttemptError, CertificateRejection, rejection};
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use super::resolve::{Resolution, resolve};
 use super::stream::EndpointStream;
 use crate::config::{ApiUrl, Host};
@@ -106,7 +114,7 @@ pub enum ApiError {
         error: AttemptError,
     },
     /// The server has refused our certificate once the handshake was done, as TLS 1.3 lets it.
-    #[error("{}", AttemptError::Rejected(*.0))]
+    #[error("{}", CertificateRejection::new(*.0, None))]
     Rejected(AlertDescription),
     /// The time is over.
     #[error("there was no answer within {0:?}")]

@@ -3,15 +3,37 @@
 mod lookup;
 
 use std::net::{IpAddr, SocketAddr};
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+=======
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use tokio::time::{Instant, timeout};
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+use tokio::time::{Instant, sleep, timeout};
+=======
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 
 use super::address_rules::{AddressRejection, AddressRules};
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::endpoint::{Endpoint, EndpointLease, lock};
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+=======
+use super::endpoint_failure::{EndpointFailure, FailureNotes, FailureReporter};
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
 use crate::config::{Host, HttpProxy, Outbound, Target};
@@ -24,6 +46,39 @@ const MIN_REFRESH: Duration = Duration::from_secs(5);
 /// How long an endpoint that has shown a retirement certificate is believed to be about to stop: it has ten seconds.
 const RETIREMENT: Duration = Duration::from_secs(60);
 
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+/// One address behind an outbound listener.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it is dialled.
+    pub addr: SocketAddr,
+    /// Who is behind it, whose name it has to have.
+    pub target: Target,
+    /// The HTTP proxy that it is, which leads to `target`.
+    pub proxy: Option<Arc<HttpProxy>>,
+    in_flight: AtomicUsize,
+    outlier: Mutex<Outlier>,
+    retires_until: Mutex<Option<Instant>>,
+}
+
+=======
+/// One address behind an outbound listener.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it is dialled.
+    pub addr: SocketAddr,
+    /// Who is behind it, whose name it has to have.
+    pub target: Target,
+    /// The HTTP proxy that it is, which leads to `target`.
+    pub proxy: Option<Arc<HttpProxy>>,
+    in_flight: AtomicUsize,
+    outlier: Mutex<Outlier>,
+    retires_until: Mutex<Option<Instant>>,
+    failures: Mutex<FailureNotes>,
+}
+
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 /// What is known of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolveState {
@@ -33,6 +88,15 @@ pub enum ResolveState {
     Resolved,
     /// It could never be looked up, for this reason.
     Failed(String),
+}
+
+/// The last lookup of a name has failed: what is known of it may be old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookupFailure {
+    /// Why.
+    pub error: String,
+    /// Since when each one has.
+    pub since: SystemTime,
 }
 
 /// All endpoints of one outbound listener, kept up to date.
@@ -49,11 +113,150 @@ pub struct Endpoints {
     eject: Option<u32>,
     current: ArcSwap<Vec<Arc<Endpoint>>>,
     known: watch::Sender<ResolveState>,
+    lookup_failure: Mutex<Option<LookupFailure>>,
     failed: Notify,
     health: Arc<OutboundHealth>,
     counters: Arc<OutboundCounters>,
+    reporter: FailureReporter,
 }
 
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+/// One connection to an endpoint, which counts as long as this is there.
+#[derive(Debug)]
+pub struct EndpointLease(Arc<Endpoint>);
+
+impl EndpointLease {
+    fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+
+    /// Whose it is.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for EndpointLease {
+    fn drop(&mut self) {
+        // Whatever became of it: another one may find out how it is.
+        lock(&self.0.outlier).abandon_probe();
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Endpoint {
+    fn new(addr: SocketAddr, target: Target, proxy: Option<Arc<HttpProxy>>) -> Self {
+        Self {
+            addr,
+            target,
+            proxy,
+            in_flight: AtomicUsize::new(0),
+            outlier: Mutex::default(),
+            retires_until: Mutex::default(),
+        }
+    }
+
+    /// Connections to it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has said that it is about to stop.
+    pub fn is_retiring(&self) -> bool {
+        lock(&self.retires_until).is_some_and(|until| until > Instant::now())
+    }
+
+    pub(super) fn availability(&self, now: Instant) -> Availability {
+        lock(&self.outlier).availability(now)
+    }
+
+    /// Whether it is left alone for a while.
+    pub fn is_ejected(&self) -> bool {
+        self.availability(Instant::now()) == Availability::Ejected
+    }
+}
+
+/// Nothing in these can be left half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+=======
+/// One connection to an endpoint, which counts as long as this is there.
+#[derive(Debug)]
+pub struct EndpointLease(Arc<Endpoint>);
+
+impl EndpointLease {
+    fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint)
+    }
+
+    /// Whose it is.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for EndpointLease {
+    fn drop(&mut self) {
+        // Whatever became of it: another one may find out how it is.
+        lock(&self.0.outlier).abandon_probe();
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Endpoint {
+    fn new(addr: SocketAddr, target: Target, proxy: Option<Arc<HttpProxy>>) -> Self {
+        Self {
+            addr,
+            target,
+            proxy,
+            in_flight: AtomicUsize::new(0),
+            outlier: Mutex::default(),
+            retires_until: Mutex::default(),
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Connections to it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has said that it is about to stop.
+    pub fn is_retiring(&self) -> bool {
+        lock(&self.retires_until).is_some_and(|until| until > Instant::now())
+    }
+
+    pub(super) fn availability(&self, now: Instant) -> Availability {
+        lock(&self.outlier).availability(now)
+    }
+
+    /// What it has failed with last.
+    pub fn last_failure(&self) -> Option<EndpointFailure> {
+        lock(&self.failures).last()
+    }
+
+    /// How much longer it is left alone; `None`: it is not.
+    pub fn ejected_for(&self) -> Option<Duration> {
+        lock(&self.outlier).ejected_for(Instant::now())
+    }
+
+    /// Whether it is left alone for a while.
+    pub fn is_ejected(&self) -> bool {
+        self.availability(Instant::now()) == Availability::Ejected
+    }
+}
+
+/// Nothing in these can be left half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 impl Endpoints {
     /// The endpoints that `outbound` leads to: addresses at once, names once they were looked up. None of them is one that `rules`
     /// refuse.
@@ -71,9 +274,11 @@ impl Endpoints {
             eject: outbound.settings.eject,
             current: ArcSwap::default(),
             known: watch::Sender::new(ResolveState::Pending),
+            lookup_failure: Mutex::default(),
             failed: Notify::new(),
             health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.settings.required)),
             counters,
+            reporter: FailureReporter::default(),
         };
         endpoints.replace(&[]);
         if endpoints.names().is_empty() || !endpoints.current().is_empty() {
@@ -99,12 +304,221 @@ impl Endpoints {
         names
     }
 
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+    /// Keeps the endpoints up to date, for ever. At once done where there is no name.
+    pub async fn run(&self) {
+        let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
+        let mut reported = false;
+        loop {
+            let (mut next, mut failure) = (self.refresh, None);
+            for name in self.names() {
+                let began = std::time::Instant::now();
+                let resolution = resolve(name).await;
+                let result = match &resolution {
+                    Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
+                    Resolution::Empty => ResolveResult::Empty,
+                    Resolution::Failed(_) => ResolveResult::Failed,
+                };
+                self.counters.count_resolve(result, began);
+                match self.resolved(name, resolution, &mut found) {
+                    Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
+                    Err(why) => {
+                        next = MIN_REFRESH;
+                        failure = Some(format!("{name}: {why}"));
+                    }
+                }
+            }
+            match failure {
+                Some(why) if !reported => {
+                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
+                    reported = true;
+                    self.note_failure(why);
+                }
+                Some(why) => self.note_failure(why),
+                None => {
+                    if reported {
+                        tracing::info!(to = %self.name, "name lookup recovered");
+                    }
+                    reported = false;
+                    self.know();
+                }
+            }
+            if self.names().is_empty() {
+                return std::future::pending().await;
+            }
+            tokio::select! {
+                () = sleep(next) => {}
+                () = async {
+                    sleep(MIN_REFRESH_ON_FAILURE).await;
+                    self.failed.notified().await;
+                } => {}
+            }
+        }
+    }
+
+    /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
+    ///
+    /// # Errors
+    /// Why nobody could say; then what was known holds.
+    pub(super) fn resolved(
+        &self,
+        name: &str,
+        resolution: Resolution,
+        found: &mut Vec<(String, Vec<IpAddr>)>,
+    ) -> Result<Duration, String> {
+        let (addresses, holds) = match resolution {
+            Resolution::Addresses(addresses, ttl) => (addresses, ttl),
+            Resolution::Partly(mut addresses, family) => {
+                let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
+                addresses.extend(known.filter(|ip| family.has(**ip)));
+                (addresses, Duration::ZERO)
+            }
+            Resolution::Empty => (Vec::new(), Duration::ZERO),
+            Resolution::Failed(why) => return Err(why),
+        };
+        found.retain(|(known, _)| known != name);
+        found.push((name.to_owned(), addresses));
+        self.replace(found);
+        if !self.current().is_empty() {
+            self.know();
+        }
+        Ok(holds)
+    }
+
+=======
+    /// Keeps the endpoints up to date, for ever. At once done where there is no name.
+    pub async fn run(&self) {
+        let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
+        let mut reported = false;
+        loop {
+            let (next, failure) = self.look_up(&mut found).await;
+            match failure {
+                Some(why) => {
+                    if !reported {
+                        tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
+                        reported = true;
+                    }
+                    self.note_failure(why);
+                }
+                None => {
+                    if reported {
+                        tracing::info!(to = %self.name, "name lookup recovered");
+                    }
+                    reported = false;
+                    *lock(&self.lookup_failure) = None;
+                    self.health.set_lookup_failing(false);
+                    self.know();
+                }
+            }
+            if self.names().is_empty() {
+                return std::future::pending().await;
+            }
+            tokio::select! {
+                () = sleep(next) => {}
+                () = async {
+                    sleep(MIN_REFRESH_ON_FAILURE).await;
+                    self.failed.notified().await;
+                } => {}
+            }
+        }
+    }
+
+    /// Looks up all names, at once: one that is not answered makes no other wait. Gives when to look again, and why a name could not be looked up,
+    /// if one could not.
+    async fn look_up(&self, found: &mut Vec<(String, Vec<IpAddr>)>) -> (Duration, Option<String>) {
+        let (mut next, mut failure) = (self.refresh, None);
+        let mut lookups = JoinSet::new();
+        for name in self.names() {
+            let name = name.to_owned();
+            lookups.spawn(async move {
+                let began = std::time::Instant::now();
+                let resolution = resolve(&name).await;
+                (name, resolution, began)
+            });
+        }
+        while let Some(joined) = lookups.join_next().await {
+            let Ok((name, resolution, began)) = joined else { continue };
+            let result = match &resolution {
+                Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
+                Resolution::Empty => ResolveResult::Empty,
+                Resolution::Failed(_) => ResolveResult::Failed,
+            };
+            self.counters.count_resolve(result, began);
+            match self.resolved(&name, resolution, found) {
+                Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
+                Err(why) => {
+                    next = MIN_REFRESH;
+                    failure = Some(format!("{name}: {why}"));
+                }
+            }
+        }
+        (next, failure)
+    }
+
+    /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
+    ///
+    /// # Errors
+    /// Why nobody could say; then what was known holds.
+    pub(super) fn resolved(
+        &self,
+        name: &str,
+        resolution: Resolution,
+        found: &mut Vec<(String, Vec<IpAddr>)>,
+    ) -> Result<Duration, String> {
+        let (addresses, holds) = match resolution {
+            Resolution::Addresses(addresses, ttl) => (addresses, ttl),
+            Resolution::Partly(mut addresses, family) => {
+                let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
+                addresses.extend(known.filter(|ip| family.has(**ip)));
+                (addresses, Duration::ZERO)
+            }
+            Resolution::Empty => (Vec::new(), Duration::ZERO),
+            Resolution::Failed(why) => return Err(why),
+        };
+        found.retain(|(known, _)| known != name);
+        found.push((name.to_owned(), addresses));
+        self.replace(found);
+        if !self.current().is_empty() {
+            self.know();
+        }
+        Ok(holds)
+    }
+
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
     /// The endpoints that there are may be used, or it is known that there is none.
     fn know(&self) {
         self.known.send_replace(ResolveState::Resolved);
         self.health.set(self.current().len());
     }
 
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+    fn note_failure(&self, why: String) {
+        self.known.send_if_modified(|known| match known {
+            ResolveState::Resolved => false,
+            ResolveState::Pending | ResolveState::Failed(_) => {
+                *known = ResolveState::Failed(why);
+                true
+            }
+        });
+    }
+
+=======
+    fn note_failure(&self, why: String) {
+        let since = lock(&self.lookup_failure).as_ref().map_or_else(SystemTime::now, |failure| failure.since);
+        *lock(&self.lookup_failure) = Some(LookupFailure { error: why.clone(), since });
+        self.health.set_lookup_failing(true);
+        self.known.send_if_modified(|known| match known {
+            ResolveState::Resolved => false,
+            ResolveState::Pending | ResolveState::Failed(_) => {
+                *known = ResolveState::Failed(why);
+                true
+            }
+        });
+    }
+
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
     /// The addresses are these now. What is known of those that stay is kept.
     fn replace(&self, found: &[(String, Vec<IpAddr>)]) {
         let before = self.current.load();
@@ -121,7 +535,7 @@ impl Endpoints {
             };
             for ip in ips {
                 let addr = SocketAddr::new(*ip, port);
-                if let Some(why) = self.refusal(addr, target, proxy.is_some()) {
+                if let Some((addr, why)) = self.refusal(addr, target, proxy.is_some()) {
                     tracing::debug!(to = %self.name, %addr, %why, "resolved address skipped");
                     refused = Some((addr, why));
                     continue;
@@ -143,17 +557,20 @@ impl Endpoints {
         *lock(&self.refused) = refused;
     }
 
-    /// Why `addr` is not dialled, which leads to `target`, by a proxy or at once.
-    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<AddressRejection> {
+    /// Which address is not dialled, and why, where `addr` leads to `target`, by a proxy or at once.
+    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<(SocketAddr, AddressRejection)> {
         if !is_proxy {
-            return self.rules.refusal(addr);
+            return Some((addr, self.rules.refusal(addr)?));
         }
         let literal = match target.host {
-            Host::Ip(ip) => self.rules.refusal(SocketAddr::new(ip, target.port)),
+            Host::Ip(ip) => {
+                let literal = SocketAddr::new(ip, target.port);
+                self.rules.refusal(literal).map(|why| (literal, why))
+            }
             // Only the proxy knows what the name means.
             Host::Name(_) => None,
         };
-        literal.or_else(|| self.rules.refusal_of_ours(addr))
+        literal.or_else(|| Some((addr, self.rules.refusal_of_ours(addr)?)))
     }
 
     /// Why there is nobody to dial.
@@ -184,9 +601,9 @@ impl Endpoints {
         &self.health
     }
 
-    /// What is known of the name.
-    pub fn known(&self) -> ResolveState {
-        self.known.borrow().clone()
+    /// What the last lookup has failed with; `None`: it has not.
+    pub fn lookup_failure(&self) -> Option<LookupFailure> {
+        lock(&self.lookup_failure).clone()
     }
 
     /// The endpoints there are now.
@@ -231,6 +648,7 @@ impl Endpoints {
     /// The endpoint has answered, and may.
     pub(super) fn succeeded(&self, endpoint: &Endpoint) {
         lock(&endpoint.outlier).succeeded();
+        lock(&endpoint.failures).forget_report();
     }
 
     /// The endpoint has shown a retirement certificate: it gets nothing new where there is another.
@@ -242,18 +660,23 @@ impl Endpoints {
         *until = Some(Instant::now() + RETIREMENT);
     }
 
-    /// The endpoint has failed. It may be ejected, and the name is looked up anew.
-    pub(super) fn failed(&self, endpoint: &Endpoint) {
-        self.eject(endpoint, Outlier::failed);
+    /// The endpoint has failed with `failure`. It may be ejected, and the name is looked up anew.
+    pub(super) fn failed(&self, endpoint: &Endpoint, failure: EndpointFailure) {
+        self.eject(endpoint, failure, Outlier::failed);
     }
 
     /// The same, where the handshake may have been a success: the endpoint has refused our certificate, or ended the connection without an
     /// answer that could be used.
-    pub(super) fn failed_behind_handshake(&self, endpoint: &Endpoint) {
-        self.eject(endpoint, Outlier::failed_behind_handshake);
+    pub(super) fn failed_behind_handshake(&self, endpoint: &Endpoint, failure: EndpointFailure) {
+        self.eject(endpoint, failure, Outlier::failed_behind_handshake);
     }
 
-    fn eject(&self, endpoint: &Endpoint, note: fn(&mut Outlier, Option<u32>, bool, Instant, f64) -> bool) {
+    fn eject(
+        &self,
+        endpoint: &Endpoint,
+        failure: EndpointFailure,
+        note: fn(&mut Outlier, Option<u32>, bool, Instant, f64) -> bool,
+    ) {
         let now = Instant::now();
         let all = self.current();
         // Those whose time is over have their place as long as nothing has come of it.
@@ -264,8 +687,11 @@ impl Endpoints {
         let ejects = note(&mut lock(&endpoint.outlier), self.eject, may_be, now, fastrand::f64());
         if ejects {
             self.counters.count_ejection();
-            tracing::warn!(to = %self.name, endpoint_addr = %endpoint.addr, "endpoint ejected: it has failed several times in a row; it is tried again in some seconds");
         }
+        let ejected = endpoint.ejected_for().filter(|_| ejects);
+        let mut notes = lock(&endpoint.failures);
+        notes.note(failure, ejected, |failure| self.reporter.report(&self.name, endpoint.addr, failure, ejected, now));
+        drop(notes);
         self.failed.notify_one();
     }
 }

@@ -8,9 +8,14 @@ use std::time::Duration;
 use rustls::{AlertDescription, InvalidMessage};
 
 use super::address_rules::AddressRejection;
+use crate::identity::{Guid, Identity};
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
 use crate::tls::{self, Violation};
 use crate::trust::{ServerDenial, ServerDenialReason};
+
+/// What is said of a connection that was cut off, and what helps.
+pub(super) const TRUNCATED: &str =
+    "the server's TCP connection ended without close_notify; see whether the app behind it runs";
 
 /// Why there is no endpoint to carry the app's bytes to.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +89,7 @@ pub enum AttemptError {
     #[error("the proxy on the way has given no answer: {0}")]
     ProxyBroken(io::Error),
     /// The handshake was not done in time.
-    #[error("the handshake was not done within {0:?}")]
+    #[error("the handshake was not done within {:?}", in_milliseconds(*.0))]
     HandshakeTimeout(Duration),
     /// It answers, and not in TLS.
     #[error("the handshake failed: the server does not speak TLS there")]
@@ -93,11 +98,20 @@ pub enum AttemptError {
     #[error("{}", handshake_failed(.0))]
     HandshakeFailed(io::Error),
     /// The server has ended it by an alert about our certificate.
-    #[error("{}: it sent the alert {:?}", rejected(*.0), .0)]
-    Rejected(AlertDescription),
+    #[error(transparent)]
+    Rejected(CertificateRejection),
     /// Whoever has answered may not be given the app's bytes.
     #[error("{}", .0.detail())]
     Denied(Box<ServerDenial>),
+}
+
+/// An alert of a server about our certificate, and who that says we are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: it sent the alert {alert:?}", self.what())]
+pub struct CertificateRejection {
+    alert: AlertDescription,
+    /// Who we are, where the platform says so.
+    own_app: Option<Guid>,
 }
 
 impl OutboundError {
@@ -126,7 +140,7 @@ impl OutboundError {
             Self::NoCredentials => "see vestibule check".into(),
             Self::CredentialExpired => "see whether what rotates the pair still runs".into(),
             Self::Overloaded { option, .. } => format!("raise {option}").into(),
-            Self::Attempt(attempt) => attempt.remedy()?.into(),
+            Self::Attempt(attempt) => attempt.remedy(),
             Self::AddressNotAllowed { why: AddressRejection::Ours | AddressRejection::Nobody, .. } => {
                 "name another server".into()
             }
@@ -177,18 +191,32 @@ impl OutboundError {
 }
 
 impl AttemptError {
-    /// What helps, where more is known than the reason says.
-    pub fn remedy(&self) -> Option<&'static str> {
-        match self {
-            Self::ProxyRefused(_) | Self::ProxySilent(_) | Self::ProxyBroken(_) => {
-                Some("see --outbound-proxy, and the log of that proxy")
+    /// What helps.
+    pub fn remedy(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::ConnectRefused => {
+                "start what should listen there (on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT)"
             }
-            Self::ProxyUnreachable(_) => Some("see whether that proxy runs, or correct --outbound-proxy"),
-            Self::NotTls => Some("see whether the port is the right one"),
-            Self::HandshakeFailed(error) if is_cut_off(error) => Some("see whether the app behind it runs"),
+            Self::ConnectTimeout(_) | Self::ConnectFailed(_) => {
+                "see whether the server runs, and what is on the way to it"
+            }
+            Self::ProxyRefused(_) | Self::ProxySilent(_) | Self::ProxyBroken(_) => {
+                "see --outbound-proxy, and the log of that proxy"
+            }
+            Self::ProxyUnreachable(_) => "see whether that proxy runs, or correct --outbound-proxy",
+            Self::NotTls => "see whether the port is the right one",
+            Self::HandshakeFailed(error) if is_cut_off(error) => "see whether the app behind it runs",
+            Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => {
+                "see whether TLS is spoken on that port, and the server's log"
+            }
             Self::Denied(denial) => denial.remedy(),
-            _ => None,
-        }
+            Self::Rejected(rejection) => return rejection.remedy(),
+        })
+    }
+
+    /// What is wrong, and what helps.
+    pub fn with_remedy(&self) -> String {
+        format!("{self}; {}", self.remedy())
     }
 
     /// The reason, from the closed set.
@@ -251,10 +279,10 @@ impl AttemptError {
         }
     }
 
-    /// What a failed handshake is.
-    pub(super) fn of_handshake(error: io::Error) -> Self {
+    /// What a failed handshake is, in which we were to be who `own` says.
+    pub(super) fn of_handshake(error: io::Error, own: Option<&Identity>) -> Self {
         if let Some(alert) = rejection(&error) {
-            return Self::Rejected(alert);
+            return Self::Rejected(CertificateRejection::new(alert, own));
         }
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) = cause {
@@ -265,6 +293,11 @@ impl AttemptError {
             None => Self::HandshakeFailed(error),
         }
     }
+}
+
+/// What is over was measured, and its nanoseconds say nothing.
+fn in_milliseconds(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn not_allowed(name: &str, addr: SocketAddr, why: AddressRejection) -> String {
@@ -290,11 +323,38 @@ fn is_cut_off(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
 }
 
-/// What an alert about our certificate means.
-fn rejected(alert: AlertDescription) -> &'static str {
-    match alert {
-        AlertDescription::CertificateRequired => "the server wants a certificate, and none was shown",
-        _ => "the server does not accept our certificate",
+impl CertificateRejection {
+    /// The server's `alert` to whoever `own` is.
+    pub(super) fn new(alert: AlertDescription, own: Option<&Identity>) -> Self {
+        Self { alert, own_app: own.and_then(|own| own.app) }
+    }
+
+    fn what(&self) -> String {
+        match (self.alert, self.own_app) {
+            (AlertDescription::CertificateRequired, _) => {
+                "the server wants a certificate, and none was shown".to_owned()
+            }
+            (_, Some(app)) => format!("the server does not accept our certificate, which names cf:app:{app}"),
+            (_, None) => "the server does not accept our certificate".to_owned(),
+        }
+    }
+
+    /// What helps.
+    fn remedy(&self) -> Cow<'static, str> {
+        match (self.alert, self.own_app) {
+            (AlertDescription::CertificateRequired, _) => "see --outbound-identity, and which CAs it asks for".into(),
+            (AlertDescription::UnknownCA, _) => "have the server trust the CA that has issued it".into(),
+            (AlertDescription::CertificateExpired, _) => {
+                "see whether what rotates it still runs, and compare the clocks".into()
+            }
+            (_, Some(app)) => format!("have the server let in cf:app:{app}, as by --allow, and trust its CA").into(),
+            (_, None) => "have the server let it in, as by --allow, and trust its CA".into(),
+        }
+    }
+
+    /// What is wrong, and what helps.
+    pub(super) fn with_remedy(&self) -> String {
+        format!("{self}; {}", self.remedy())
     }
 }
 

@@ -52,6 +52,11 @@ impl Outlier {
         }
     }
 
+    /// How much longer than `now` it is left alone; `None`: it is not.
+    pub(super) fn ejected_for(&self, now: Instant) -> Option<Duration> {
+        Some(self.until?.saturating_duration_since(now)).filter(|_| self.availability(now) == Availability::Ejected)
+    }
+
     /// It gets a connection at `now`, though it is ejected.
     pub(super) fn probe(&mut self, now: Instant) {
         self.probed = Some(now);

@@ -9,12 +9,14 @@
 //! | the app resets | the endpoint: a reset, without close_notify |
 //! | the endpoint sends close_notify | the app: end of file; its own sending goes on |
 //! | the endpoint's TCP ends or resets without it | the app: a reset, since what it got is not whole |
+//! | the same behind close_notify of the app's, which nobody has to answer | the app: an end of file behind a whole answer of HTTP/1.1, else a reset |
+//! | we end it in a pause | the endpoint: close_notify and FIN; the app: an end of file behind a whole answer of HTTP/1.1, else a reset |
 
 use std::future::Future;
 use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustls::AlertDescription;
@@ -63,6 +65,8 @@ pub(super) struct OutboundRelay {
     to_app: WriteBuffer,
     up: TransferState,
     down: TransferState,
+    /// The app has ended its sending, and the endpoint has been told by close_notify.
+    has_said_goodbye: bool,
     /// The session may have ciphertext that the endpoint would not take yet.
     is_unflushed: bool,
     transferred: Transferred,
@@ -90,6 +94,7 @@ impl OutboundRelay {
             to_app: WriteBuffer::default(),
             up: TransferState::Open,
             down: TransferState::Open,
+            has_said_goodbye: false,
             is_unflushed: false,
             transferred: Transferred::default(),
             idle: IdleTimer::default(),
@@ -115,7 +120,9 @@ impl OutboundRelay {
         if memory <= MIN_BACKLOG_BYTES || self.reservation.budget().limit().is_none() {
             return false;
         }
-        let (keeps_up, keeps_down) = (!self.to_endpoint.is_empty() || self.is_unflushed, !self.to_app.is_empty());
+        let keeps_up = !self.to_endpoint.is_empty() || self.is_unflushed;
+        // What is not whole is as good as stuck: a record, or a message of TLS.
+        let keeps_down = !self.to_app.is_empty() || self.endpoint.memory() > MIN_BACKLOG_BYTES;
         let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
         while stall.poll_check(cx).is_ready() {
             let down = match &self.app {
@@ -187,11 +194,17 @@ impl OutboundRelay {
         self.blocked.poll(cx, || self.app.is_reset())
     }
 
-    /// Ends both connections as one that was whole: close_notify and FIN for both, as far as the sockets take it at once.
+    /// Ends both connections between two exchanges: close_notify and FIN for the endpoint, as far as the socket takes it at once. The app sees an
+    /// end of file where it has been told so before, or where HTTP/1.1 says that its last answer was whole. Of any other protocol nobody knows
+    /// whether that was the end of what it reads: there it sees a reset.
     pub(super) fn close(mut self) {
         // Nobody waits for an endpoint that does not read, which learns it from the FIN.
         let _ = Pin::new(&mut self.endpoint).poll_shutdown(&mut Context::from_waker(Waker::noop()));
-        let _ = self.app.end_sending();
+        if self.down == TransferState::Done || self.exchange.is_between_exchanges() {
+            let _ = self.app.end_sending();
+        } else {
+            self.app.reset();
+        }
     }
 
     /// Ends both connections by resets: nobody may take what came for whole.
@@ -250,6 +263,7 @@ impl OutboundRelay {
                 let shut = Pin::new(&mut self.endpoint.writer_with(output)).poll_shutdown(cx);
                 if self.took(shut) {
                     self.up = TransferState::Done;
+                    self.has_said_goodbye = true;
                 }
                 return Ok(TransferStep::Waiting);
             }
@@ -335,20 +349,41 @@ impl OutboundRelay {
             match more {
                 _ if app_failed => return Err(OutboundRelayEnd::AppReset),
                 Poll::Pending => return Ok(TransferStep::Waiting),
-                Poll::Ready(Err(error)) => return Err(endpoint_failed(error)),
+                // What it has said is whole, and the app has not read all of it yet.
+                Poll::Ready(Err(error)) if self.is_done(&error) => self.down = TransferState::Ending,
+                Poll::Ready(Err(error)) => return Err(self.endpoint_failed(error)),
                 Poll::Ready(Ok(_)) => {}
             }
         }
         Ok(TransferStep::Yielded)
     }
-}
 
-fn endpoint_failed(error: io::Error) -> OutboundRelayEnd {
-    match (rejection(&error), error.kind()) {
-        (Some(alert), _) => OutboundRelayEnd::Rejected(alert),
-        (None, io::ErrorKind::UnexpectedEof) => OutboundRelayEnd::EndpointTruncated,
-        (None, io::ErrorKind::InvalidData) => OutboundRelayEnd::EndpointViolation(error),
-        (None, _) => OutboundRelayEnd::EndpointReset,
+    /// Whether nothing is missing, though the endpoint's connection has come to `error`: the app was done before, and its last answer is whole.
+    fn is_done(&self, error: &io::Error) -> bool {
+        let is_close = rejection(error).is_none() && error.kind() != io::ErrorKind::InvalidData;
+        is_close && self.has_said_goodbye && self.exchange.is_between_exchanges()
+    }
+
+    /// The endpoint's connection has come to `error`. Behind our close_notify a server need not send one of its own, and many do not: where no answer
+    /// of HTTP/1.1 is under way, all that is known is that both sides are done.
+    fn endpoint_failed(&self, error: io::Error) -> OutboundRelayEnd {
+        match (rejection(&error), error.kind()) {
+            (Some(alert), _) => OutboundRelayEnd::Rejected(alert),
+            (None, io::ErrorKind::UnexpectedEof) if self.has_said_goodbye && !self.exchange.is_under_way() => {
+                OutboundRelayEnd::Complete
+            }
+            (None, io::ErrorKind::UnexpectedEof) => OutboundRelayEnd::EndpointTruncated,
+            (None, io::ErrorKind::InvalidData) => OutboundRelayEnd::EndpointViolation(error),
+            (None, _) => OutboundRelayEnd::EndpointReset,
+        }
+    }
+
+    /// Whether the app has all that was sent to it: what the kernel still keeps would be lost with a reset.
+    fn is_delivered(&self) -> bool {
+        match &self.app {
+            AppStream::Tcp(app) => delivered_to(app, self.transferred.down, true) == self.transferred.down,
+            AppStream::Unix(_) => true,
+        }
     }
 }
 
@@ -369,9 +404,14 @@ impl Future for OutboundRelay {
                 let on_its_way = !this.to_app.is_empty() || !this.to_endpoint.is_empty() || this.is_unflushed;
                 let Transferred { up, down } = this.transferred;
                 let is_kept = this.is_patient && this.exchange.is_between_exchanges();
-                this.idle
-                    .poll(cx, on_its_way, || up.wrapping_add(down), is_kept || this.exchange.is_under_way())
-                    .map(|()| OutboundRelayEnd::Idle)
+                let is_excused = is_kept || this.exchange.is_under_way();
+                loop {
+                    ready!(this.idle.poll(cx, on_its_way, || up.wrapping_add(down), is_excused));
+                    if this.keep_alive.is_none() || this.is_delivered() {
+                        return Poll::Ready(OutboundRelayEnd::Idle);
+                    }
+                    this.idle.on_delivery();
+                }
             }
         }
     }

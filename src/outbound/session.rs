@@ -7,9 +7,18 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::attempts::Connected;
 use super::dialler::Dialler;
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::endpoint::EndpointLease;
 use super::error::AttemptError;
 use super::handshake::VerifiedServer;
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+use super::endpoints::EndpointLease;
+use super::error::AttemptError;
+=======
+use super::endpoint_failure::EndpointFailure;
+use super::endpoints::EndpointLease;
+use super::error::{CertificateRejection, TRUNCATED};
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use super::pair_lifetime::{DrainStep, OptionalTimer, PairLifetime};
 use super::relay::{OutboundRelay, OutboundRelayEnd};
 use crate::budget::MemoryBudget;
@@ -139,14 +148,19 @@ impl ActiveOutbound {
                 end = &mut *relay => break match end {
                     OutboundRelayEnd::Complete => OutboundCloseReason::Completed,
                     OutboundRelayEnd::AppReset => OutboundCloseReason::AppReset,
-                    OutboundRelayEnd::EndpointTruncated => OutboundCloseReason::EndpointTruncated,
+                    OutboundRelayEnd::EndpointTruncated => {
+                        entry.fields.detail = Some(TRUNCATED.to_owned());
+                        OutboundCloseReason::EndpointTruncated
+                    }
                     OutboundRelayEnd::EndpointReset => OutboundCloseReason::EndpointReset,
                     OutboundRelayEnd::EndpointViolation(error) => {
                         entry.fields.detail = Some(error.to_string());
                         OutboundCloseReason::EndpointViolation
                     }
                     OutboundRelayEnd::Rejected(alert) => {
-                        entry.fields.detail = Some(AttemptError::Rejected(alert).to_string());
+                        let own = verified.as_ref().and_then(|verified| verified.snapshot.authenticator.own());
+                        let rejection = CertificateRejection::new(alert, own);
+                        entry.fields.detail = Some(rejection.with_remedy());
                         OutboundCloseReason::ClientCertificateRejected
                     }
                     OutboundRelayEnd::BacklogEvicted => {
@@ -179,8 +193,13 @@ impl ActiveOutbound {
         let endpoint = lease.endpoint();
         let is_wordless = entry.fields.transferred.down == 0;
         match reason {
-            OutboundCloseReason::ClientCertificateRejected => dialler.endpoints.failed_behind_handshake(endpoint),
-            reason if is_wordless && reason.is_endpoint_fault() => dialler.endpoints.failed_behind_handshake(endpoint),
+            reason
+                if reason == OutboundCloseReason::ClientCertificateRejected
+                    || (is_wordless && reason.is_endpoint_fault()) =>
+            {
+                let detail = entry.fields.detail.as_deref().unwrap_or_else(|| reason.meaning());
+                dialler.endpoints.failed_behind_handshake(endpoint, EndpointFailure::new(reason, detail));
+            }
             OutboundCloseReason::Completed => dialler.endpoints.answered(endpoint),
             _ if !is_wordless => dialler.endpoints.answered(endpoint),
             _ => {}

@@ -15,8 +15,15 @@ use tokio::time::{Instant, advance};
 
 use super::AddressRules;
 use super::balance::Balancer;
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::endpoint::{Endpoint, EndpointLease};
 use super::endpoints::Endpoints;
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+use super::endpoints::{Endpoint, EndpointLease, Endpoints};
+=======
+use super::endpoint_failure::EndpointFailure;
+use super::endpoints::{Endpoint, EndpointLease, Endpoints};
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use super::outlier::Availability;
 use super::resolve::{Family, Resolution};
 use crate::config::{
@@ -24,7 +31,7 @@ use crate::config::{
     Protocol, Target,
 };
 use crate::simulation::{SimulationRun, simulate, with_paused_time};
-use crate::telemetry::OutboundCounters;
+use crate::telemetry::{OutboundCloseReason, OutboundCounters};
 
 const NAMES: [&str; 2] = ["one.test", "two.test"];
 const PORT: u16 = 443;
@@ -219,9 +226,10 @@ impl Scene {
 
     fn fail(&mut self, endpoint: &Endpoint, run: &mut SimulationRun) {
         let (was_ejected, all) = (endpoint.is_ejected(), self.endpoints.current().len());
+        let failure = EndpointFailure::new(OutboundCloseReason::ConnectRefused, "it refused");
         match run.once_in(2) {
-            true => self.endpoints.failed(endpoint),
-            false => self.endpoints.failed_behind_handshake(endpoint),
+            true => self.endpoints.failed(endpoint, failure),
+            false => self.endpoints.failed_behind_handshake(endpoint, failure),
         }
         if endpoint.is_ejected()
             && !was_ejected

@@ -10,7 +10,7 @@ use super::dialler::Dialler;
 use super::error::OutboundError;
 use super::session::OutboundSession;
 use crate::config::AccessLogFilter;
-use crate::io::AppStream;
+use crate::io::{AppStream, UnansweredApp};
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
 use crate::telemetry::OutboundLogEntry;
@@ -46,9 +46,13 @@ impl OutboundService {
     }
 
     /// Everything before the relay; `None` if it does not come to that, once the app has been told.
-    async fn open(&self, app: AppStream) -> Option<OutboundSession> {
+    async fn open(&self, mut app: AppStream) -> Option<OutboundSession> {
         let mut entry = self.entry();
-        match self.dialler.connect(&mut entry).await {
+        // Should the process end meanwhile, it is not an end of file that the app sees.
+        let unanswered = UnansweredApp::new(&mut app);
+        let connected = self.dialler.connect(&mut entry).await;
+        unanswered.release();
+        match connected {
             Ok(connected) => Some(OutboundSession::new(app, connected, entry, &self.dialler.backlogs)),
             Err(error) => {
                 close(app, entry, &error);

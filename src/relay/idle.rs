@@ -61,6 +61,11 @@ impl IdleTimer {
         self.last = LastSender::App;
     }
 
+    /// Bytes that were sent before are on their way still.
+    pub(crate) fn on_delivery(&mut self) {
+        self.moved = true;
+    }
+
     /// Whether nothing was said yet.
     pub(crate) fn is_before_first_byte(&self) -> bool {
         self.last == LastSender::Nobody

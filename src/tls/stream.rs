@@ -131,9 +131,9 @@ impl Stream {
         self.plaintext.is_empty() && !self.more_held && (self.session.peer_closed() || self.broken.is_some())
     }
 
-    /// Bytes that are held beside the session's own.
+    /// Bytes that are held until more comes, or the peer takes them.
     pub fn memory(&self) -> usize {
-        self.held.memory() + self.plaintext.memory() + self.unsent.memory()
+        self.held.memory() + self.plaintext.memory() + self.unsent.memory() + self.session.memory()
     }
 
     /// Hands what comes next to `sink`, record by record, until that breaks: what was read already, or what comes by reading once, at most

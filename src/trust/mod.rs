@@ -16,7 +16,8 @@ pub use anchors::{AnchorLabels, Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsE
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};
 pub use server_auth::{
-    AuthenticatedServer, NameCheck, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy, who,
+    AuthenticatedServer, NameCheck, OtherAnchors, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy,
+    who,
 };
 pub use signed::has_issued;
 pub use token_chain::{TokenChain, TokenChainError};

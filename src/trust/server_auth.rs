@@ -11,8 +11,12 @@ use strum::IntoStaticStr;
 use webpki::EndEntityCert;
 
 use super::TrustAnchors;
+use crate::diagnostics::{SafeText, date};
 use crate::identity::{Certificate, Client, Identity, PeerCertificate};
 use crate::policy::{Denial, DenialReason, Permit, Policy};
+
+/// Characters of the name of a CA that nobody vouches for.
+const LONGEST_NAME: usize = 200;
 
 /// Judges whoever answers one outbound listener, as it stands in one generation. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,14 +25,14 @@ pub struct ServerAuthenticator(Arc<ServerRules>);
 #[derive(Debug)]
 struct ServerRules {
     anchors: TrustAnchors,
-    /// CAs that do not vouch, and of which it is said that they would.
-    others: Option<TrustAnchors>,
+    others: Option<OtherAnchors>,
     /// Who may answer; `None`: whoever has the name.
     expected: Option<Policy>,
-    /// Our own identity, for the rules that compare with it.
+    /// Our own identity, for the rules that compare with it, and for whoever has to let us in.
     own: Option<Arc<Identity>>,
     name_check: NameCheck,
-    untrusted: Cow<'static, str>,
+    asked: String,
+    help: Option<String>,
 }
 
 /// What a [`ServerAuthenticator`] is made of.
@@ -37,15 +41,28 @@ pub struct ServerPolicy {
     /// Who vouches for servers.
     pub anchors: TrustAnchors,
     /// CAs that do not vouch, and of which it is said that they would.
-    pub others: Option<TrustAnchors>,
+    pub others: Option<OtherAnchors>,
     /// Who may answer; `None`: whoever has the name.
     pub expected: Option<Policy>,
     /// Our own identity.
     pub own: Option<Arc<Identity>>,
     /// What of what is dialled has to be in the certificate.
     pub name_check: NameCheck,
-    /// What is said of a server for which none of the anchors vouches.
-    pub untrusted: Cow<'static, str>,
+    /// What the anchors are called: `CAs of --outbound-ca (system)`.
+    pub asked: String,
+    /// What helps where none of them vouches, if that is another thing than [`ServerDenialReason::remedy`].
+    pub help: Option<String>,
+}
+
+/// CAs that do not vouch for servers, though somebody may think that they do.
+#[derive(Debug)]
+pub struct OtherAnchors {
+    /// The CAs.
+    pub anchors: TrustAnchors,
+    /// What is said of a server for which they would vouch.
+    pub detail: &'static str,
+    /// What helps then.
+    pub remedy: &'static str,
 }
 
 /// What of what is dialled has to be in the certificate.
@@ -90,7 +107,7 @@ pub struct ServerDenial {
     /// Why.
     pub reason: ServerDenialReason,
     detail: String,
-    /// What helps, where that is known.
+    /// What helps, where more is known than the reason says.
     remedy: Option<&'static str>,
     /// Who it is, where one of the trust anchors has vouched for that.
     pub certificate: Option<Arc<PeerCertificate>>,
@@ -99,8 +116,8 @@ pub struct ServerDenial {
 impl ServerAuthenticator {
     /// An authenticator that goes by `policy`.
     pub fn new(policy: ServerPolicy) -> Self {
-        let ServerPolicy { anchors, others, expected, own, name_check, untrusted } = policy;
-        Self(Arc::new(ServerRules { anchors, others, expected, own, name_check, untrusted }))
+        let ServerPolicy { anchors, others, expected, own, name_check, asked, help } = policy;
+        Self(Arc::new(ServerRules { anchors, others, expected, own, name_check, asked, help }))
     }
 
     /// Whether whoever shows `chain` (leaf first) at the time `now`, when `name` was dialled, may be given the app's bytes. It is asked
@@ -147,6 +164,11 @@ impl ServerAuthenticator {
         self.0.anchors.algorithms()
     }
 
+    /// Who we are, as the pair says that servers are shown.
+    pub fn own(&self) -> Option<&Identity> {
+        self.0.own.as_deref()
+    }
+
     /// The CAs that vouch.
     pub fn anchors(&self) -> &TrustAnchors {
         &self.0.anchors
@@ -168,25 +190,34 @@ impl ServerRules {
             DenialReason::Expired | DenialReason::NotYetValid => ServerDenialReason::CertificateExpired,
             _ => ServerDenialReason::Untrusted,
         };
-        let mut remedy = None;
-        let is_for_others = || self.others.as_ref().is_some_and(|others| others.verify(chain, now).is_ok());
-        let detail = match denial.reason() {
-            DenialReason::Untrusted if self.anchors.cas().is_empty() => {
-                remedy = Some("add --outbound-ca PATH");
+        let for_others = || self.others.as_ref().filter(|others| others.anchors.verify(chain, now).is_ok());
+        let (detail, remedy) = match denial.reason() {
+            DenialReason::Untrusted if self.anchors.cas().is_empty() => (
                 "no CA vouches for servers: the issuer of our own certificate is not known, as no CA follows it in its file"
-                    .to_owned()
-            }
-            DenialReason::Untrusted if is_for_others() => {
-                remedy = Some("add --outbound-ca PATH with that CA, if it may name apps");
-                "a CA in $CF_SYSTEM_CERT_PATH vouches for it, and not the issuer of our own certificate".to_owned()
-            }
-            DenialReason::Untrusted => self.untrusted.clone().into_owned(),
-            DenialReason::Expired => "its certificate, or a CA's above it, has expired".to_owned(),
-            DenialReason::NotYetValid => "its certificate, or a CA's above it, is not valid yet".to_owned(),
-            DenialReason::Revoked => "its certificate, or a CA's above it, is revoked".to_owned(),
-            _ => denial.detail().map_or_else(|| denial.reason().as_str().to_owned(), str::to_owned),
+                    .to_owned(),
+                Some("add --outbound-ca PATH"),
+            ),
+            DenialReason::Untrusted => match for_others() {
+                Some(others) => (others.detail.to_owned(), Some(others.remedy)),
+                None => (self.nobody_vouches(chain), None),
+            },
+            DenialReason::Expired | DenialReason::NotYetValid => (out_of_date(chain, now), None),
+            DenialReason::Revoked => ("its certificate, or a CA's above it, is revoked".to_owned(), None),
+            _ => (denial.detail().map_or_else(|| denial.reason().as_str().to_owned(), str::to_owned), None),
         };
         ServerDenial { reason, detail, remedy, certificate: None }
+    }
+
+    /// Which CAs were asked, and which one would have to be among them.
+    fn nobody_vouches(&self, chain: &[CertificateDer<'_>]) -> String {
+        let issuer = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok()).map(|leaf| leaf.issuer());
+        let issuer = issuer.map_or_else(String::new, |issuer| {
+            let has_namesake = self.anchors.cas().iter().any(|ca| ca.subject == issuer);
+            let but = if has_namesake { ", which is called like one of them and has another key" } else { "" };
+            format!(", issued by {}{but}", SafeText::up_to(LONGEST_NAME, issuer))
+        });
+        let help = self.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+        format!("none of the {} vouches for its certificate{issuer}{help}", self.asked)
     }
 
     fn unexpected(&self, policy: &Policy, certificate: &PeerCertificate, denial: &Denial) -> String {
@@ -199,6 +230,24 @@ impl ServerRules {
         };
         format!("{} has answered{detail}, and {} is expected{ours}", who(certificate), rules.join(" or "))
     }
+}
+
+/// Which certificate of `chain` is not valid at the time `now`, and since when, or from when on.
+fn out_of_date(chain: &[CertificateDer<'_>], now: SystemTime) -> String {
+    for (at, der) in chain.iter().enumerate() {
+        let Ok(certificate) = Certificate::from_der(der) else { continue };
+        let whose = || match at {
+            0 => "its certificate".to_owned(),
+            _ => format!("the CA above it, {},", SafeText::up_to(LONGEST_NAME, certificate.subject())),
+        };
+        if certificate.not_after() < now {
+            return format!("{} has expired on {}", whose(), date(certificate.not_after()));
+        }
+        if certificate.not_before() > now {
+            return format!("{} is not valid before {}", whose(), date(certificate.not_before()));
+        }
+    }
+    "a CA that vouches for it is not valid now".to_owned()
 }
 
 /// Who a certificate says its holder is.
@@ -232,26 +281,34 @@ impl ServerDenial {
         &self.detail
     }
 
-    /// What helps, where that is known.
-    pub fn remedy(&self) -> Option<&'static str> {
-        self.remedy
+    /// What helps.
+    pub fn remedy(&self) -> &'static str {
+        self.remedy.unwrap_or_else(|| self.reason.remedy())
     }
 }
 
 /// What is wrong, and what helps.
 impl fmt::Display for ServerDenial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)?;
-        match self.remedy {
-            Some(remedy) => write!(f, "; {remedy}"),
-            None => Ok(()),
-        }
+        write!(f, "{}; {}", self.detail, self.remedy())
     }
 }
 
 impl std::error::Error for ServerDenial {}
 
 impl ServerDenialReason {
+    /// What helps.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Untrusted => "add the CA of that server by --outbound-ca, if it is the right one",
+            Self::CertificateExpired => "have the server's certificate renewed, and compare the clocks",
+            Self::NameMismatch => {
+                "dial a name that it has, name it by --outbound-server-name, or expect an identity and add --outbound-server-name off"
+            }
+            Self::UnexpectedIdentity => "see where the route leads, or expect this app by --outbound-expect",
+        }
+    }
+
     /// The name in the access log and in metrics.
     pub fn as_str(self) -> &'static str {
         self.into()

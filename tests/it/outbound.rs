@@ -3,6 +3,7 @@
 mod backlogs;
 mod balancing;
 mod checking;
+mod ending;
 mod forward_proxy;
 mod forward_proxy_names;
 mod forward_proxy_told;
@@ -139,7 +140,9 @@ fn whoever_answers_and_is_not_the_expected_app_gets_no_byte_and_the_app_sees_a_r
     assert_eq!(say(outbound(&sidecar), b"secret"), (vec![], Ending::Reset));
     let entry = entry(&sidecar, "unexpected_identity");
     let detail = entry["detail"].as_str().unwrap();
-    assert_eq!(detail, format!("{} has answered, and cf:app:{another} is expected", app_guid(&backend)));
+    let said =
+        format!("{} has answered, and cf:app:{another} is expected; see where the route leads", app_guid(&backend));
+    assert!(detail.starts_with(&said), "{detail}");
     assert_eq!(
         (&entry["server_app"], &entry["bytes_up"]),
         (&backend.credentials.spec.app.to_string().into(), &0.into())
@@ -179,7 +182,8 @@ fn a_server_that_does_not_accept_our_identity_is_named_with_its_alert() {
     let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
     assert_eq!(say(outbound(&sidecar), b"hello"), (vec![], Ending::Reset));
     let entry = entry(&sidecar, "client_certificate_rejected");
-    assert!(entry["detail"].as_str().unwrap().contains("AccessDenied"), "{entry}");
+    let (detail, us) = (entry["detail"].as_str().unwrap(), format!("cf:app:{}", caller.guid()));
+    assert!(detail.contains("AccessDenied") && detail.contains(&us) && detail.contains("let in"), "{entry}");
     assert_eq!(serving.access_log_entry("denied")["client_app"], caller.guid());
 }
 
@@ -189,6 +193,7 @@ fn an_endpoint_that_refuses_resets_or_is_no_tls_is_a_reset_for_the_app_with_its_
     let refused = caller.dialling(&[app::nobody()], "cf:any").ready();
     assert_eq!(say(outbound(&refused), b"x"), (vec![], Ending::Reset));
     let said = entry(&refused, "connect_refused");
+    assert!(said["detail"].as_str().unwrap().contains("; start what should listen there"), "{said}");
     assert_eq!((&said["attempts"], &said["bytes_up"]), (&1.into(), &0.into()));
 
     let plain = caller.dialling(&[app::echo()], "cf:any").ready();
@@ -200,7 +205,7 @@ fn an_endpoint_that_refuses_resets_or_is_no_tls_is_a_reset_for_the_app_with_its_
         caller.dialling(&[silent.local_addr().unwrap()], "cf:any").arg("--outbound-handshake-timeout").arg("100ms");
     let hangs = hangs.ready();
     assert_eq!(say(outbound(&hangs), b"x"), (vec![], Ending::Reset));
-    assert!(entry(&hangs, "handshake_timeout")["detail"].is_string());
+    assert!(entry(&hangs, "handshake_timeout")["detail"].as_str().unwrap().contains("; see whether TLS is spoken"));
 }
 
 #[test]

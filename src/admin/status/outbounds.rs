@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{PATH, Rules};
-use crate::diagnostics::SafeText;
-use crate::outbound::{Endpoint, ForwardProxyInfo, OutboundInfo, ResolveState};
+use crate::diagnostics::{LONGEST_LINE, SafeText, date};
+use crate::outbound::{Endpoint, EndpointFailure, ForwardProxyInfo, OutboundInfo};
 use crate::telemetry::{EndpointCounts, OutboundCloseReason, OutboundCounters};
 use strum::VariantArray;
 
@@ -21,8 +21,10 @@ pub(in crate::admin) struct OutboundStatus {
     pub(in crate::admin) expect: Rules,
     /// The instance is not ready without an endpoint.
     pub(in crate::admin) required: bool,
-    /// Why the name could never be looked up.
+    /// Why the name cannot be looked up now; the endpoints are those that were known before.
     pub(in crate::admin) lookup_error: Option<SafeText>,
+    /// Since when it cannot.
+    pub(in crate::admin) lookup_failing_since: Option<String>,
     pub(in crate::admin) endpoints: Vec<EndpointStatus>,
     /// How many endpoints are left out.
     pub(in crate::admin) more_endpoints: usize,
@@ -40,6 +42,18 @@ pub(in crate::admin) struct EndpointStatus {
     /// `ready`, `ejected` or `retiring`.
     pub(in crate::admin) state: &'static str,
     pub(in crate::admin) connections: usize,
+    /// How much longer it is left alone; `None`: it is not.
+    pub(in crate::admin) ejected_seconds: Option<u64>,
+    /// What it has failed with last, though it may have been well since.
+    pub(in crate::admin) last_failure: Option<EndpointFailureStatus>,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::admin) struct EndpointFailureStatus {
+    /// As access log entries name it; `None`: it has answered with an error of its own.
+    pub(in crate::admin) close_reason: Option<&'static str>,
+    pub(in crate::admin) error: SafeText,
+    pub(in crate::admin) at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,17 +65,15 @@ pub(in crate::admin) struct OutboundFailures {
 impl OutboundStatus {
     pub(super) fn of(outbound: &OutboundInfo) -> Self {
         let OutboundInfo { config, listener, endpoints, counters } = outbound;
-        let current = endpoints.current();
+        let (current, failing) = (endpoints.current(), endpoints.lookup_failure());
         Self {
             listener: SafeText::up_to(PATH, listener),
             to: SafeText::up_to(PATH, counters.name()),
             protocol: config.settings.protocol.into(),
             expect: Rules::of(&config.settings.expect),
             required: config.settings.required,
-            lookup_error: match endpoints.known() {
-                ResolveState::Failed(why) => Some(SafeText::up_to(PATH, why)),
-                ResolveState::Pending | ResolveState::Resolved => None,
-            },
+            lookup_error: failing.as_ref().map(|failing| SafeText::up_to(PATH, &failing.error)),
+            lookup_failing_since: failing.map(|failing| date(failing.since)),
             endpoints: current.iter().take(MAX_ENDPOINTS).map(|endpoint| EndpointStatus::of(endpoint)).collect(),
             more_endpoints: current.len().saturating_sub(MAX_ENDPOINTS),
             active: counters.active(),
@@ -102,16 +114,21 @@ pub(in crate::admin) struct ProxiedHostStatus {
     pub(in crate::admin) ready: usize,
     pub(in crate::admin) ejected: usize,
     pub(in crate::admin) retiring: usize,
+    /// What one of its endpoints has failed with last.
+    pub(in crate::admin) last_failure: Option<EndpointFailureStatus>,
 }
 
 impl ForwardProxyStatus {
     pub(super) fn of(proxy: &ForwardProxyInfo) -> Self {
         let ForwardProxyInfo { config, listener, hosts, counters } = proxy;
-        let hosts = hosts.counts();
+        let hosts = hosts.endpoints();
         let more_hosts = hosts.len().saturating_sub(MAX_ENDPOINTS);
-        let hosts = hosts.into_iter().take(MAX_ENDPOINTS).map(|(name, counts)| {
-            let EndpointCounts { ready, ejected, retiring } = counts;
-            ProxiedHostStatus { name: SafeText::up_to(PATH, name), ready, ejected, retiring }
+        let hosts = hosts.into_iter().take(MAX_ENDPOINTS).map(|(name, endpoints)| {
+            let EndpointCounts { ready, ejected, retiring } = endpoints.counts();
+            let current = endpoints.current();
+            let last = current.iter().filter_map(|endpoint| endpoint.last_failure()).max_by_key(|failure| failure.at);
+            let last_failure = last.map(EndpointFailureStatus::of);
+            ProxiedHostStatus { name: SafeText::up_to(PATH, name), ready, ejected, retiring, last_failure }
         });
         let listed = config.listed.iter().map(|hosts| ListedHostsStatus {
             hosts: SafeText::up_to(PATH, hosts),
@@ -151,6 +168,23 @@ impl EndpointStatus {
             () if endpoint.is_ejected() => "ejected",
             () => "ready",
         };
-        Self { addr: endpoint.addr.to_string(), state, connections: endpoint.in_flight() }
+        Self {
+            addr: endpoint.addr.to_string(),
+            state,
+            connections: endpoint.in_flight(),
+            ejected_seconds: endpoint.ejected_for().map(|left| left.as_secs()),
+            last_failure: endpoint.last_failure().map(EndpointFailureStatus::of),
+        }
+    }
+}
+
+impl EndpointFailureStatus {
+    fn of(failure: EndpointFailure) -> Self {
+        let EndpointFailure { reason, error, at } = failure;
+        Self {
+            close_reason: reason.map(OutboundCloseReason::as_str),
+            error: SafeText::up_to(LONGEST_LINE, error),
+            at: date(at),
+        }
     }
 }

@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{IdentityFields, PATH, date};
+use super::{IdentityFields, PATH};
 use crate::config::PairSource;
 use crate::credentials::ServedCertificate;
-use crate::diagnostics::SafeText;
+use crate::diagnostics::{SafeText, date};
 use crate::identity::Certificate;
 
 /// A pair that is shown. Of its key nothing is said, not even of which kind it is.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use strum::VariantArray;
 
-use super::date;
+use crate::diagnostics::date;
 use crate::telemetry::{TokenCounters, TokenRequestResult};
 
 #[derive(Debug, Serialize)]

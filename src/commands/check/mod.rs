@@ -26,7 +26,7 @@ use self::credential::PairReading;
 use self::finding::{Findings, Subject};
 use self::system_info::SystemInfo;
 use crate::cli::CheckOptions;
-use crate::config::Config;
+use crate::config::{AppReady, Config};
 use crate::diagnostics::Diagnostics;
 use crate::exit::{Exit, Fault};
 use crate::sys;
@@ -88,7 +88,10 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     for listener in config.listeners.iter().filter(|listener| seen.insert(&listener.app)) {
         let app = &listener.app;
         let dialled = system_info::dial(app, listener.connect_timeout);
-        network::check_app(app, &dialled, &network, found);
+        // Whoever says that the app is never asked knows that there may be none.
+        if config.app.ready != AppReady::Off || matches!(dialled, network::DialOutcome::Accepted) {
+            network::check_app(app, &dialled, &network, found);
+        }
     }
     for listener in &config.listeners {
         network::check_proxy_protocol(listener, &network, found);

@@ -1,6 +1,7 @@
 //! Judges whom the app may dial through us; with `--connect`, by shaking hands with each.
 
-use super::clients::own_identity;
+use std::os::unix::fs::FileTypeExt;
+
 use super::finding::{Findings, Subject};
 use super::network;
 use super::network::{NetworkCheck, PortHolder};
@@ -11,9 +12,7 @@ use crate::config::{
 use crate::credentials::{InitialLoadError, OutboundSnapshot};
 use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::{Exit, Fault};
-use crate::identity::Guid;
-use crate::outbound::{AddressRules, AttemptError, EndpointProbe, Probes, probe};
-use crate::telemetry::OutboundCloseReason;
+use crate::outbound::{AddressRules, EndpointProbe, Probes, probe};
 use crate::trust::who;
 
 /// Judges each outbound. Nothing is opened and nobody is dialled unless `connects`.
@@ -28,19 +27,18 @@ pub(super) fn check(
     found: &mut Findings,
 ) -> Result<(), Fault> {
     let Some(pair) = config.listeners.first().map(|listener| &listener.pair) else { return Ok(()) };
-    let own_app = config.pair_files().and_then(|files| own_identity(&files.cert)).and_then(|own| own.app);
     for outbound in &config.outbounds {
         check_listen(&outbound.listen, (Subject::Outbound, "--outbound"), network, holder, found);
         let subject = format!("{} to {}", outbound.listen, outbound.name());
         let asked = if connects { ProbeState::Elsewhere } else { ProbeState::NotYet };
         let Some(snapshot) = check_trust(&subject, &outbound.settings, pair, asked, found) else { continue };
         if connects {
-            connect(outbound, AddressRules::default(), snapshot, own_app, found)?;
+            connect(outbound, AddressRules::default(), snapshot, found)?;
         }
     }
     if let Some(proxy) = &config.forward_proxy {
         check_listen(&proxy.listen, (Subject::Outbound, "--forward-proxy"), network, holder, found);
-        check_forward_proxy(proxy, (pair, own_app), connects, found)?;
+        check_forward_proxy(proxy, pair, connects, found)?;
     }
     Ok(())
 }
@@ -48,7 +46,7 @@ pub(super) fn check(
 /// Hosts that are listed by name are asked who they are; who is below a domain nobody knows.
 fn check_forward_proxy(
     proxy: &ForwardProxy,
-    (pair, own_app): (&PairSource, Option<Guid>),
+    pair: &PairSource,
     connects: bool,
     found: &mut Findings,
 ) -> Result<(), Fault> {
@@ -93,7 +91,7 @@ fn check_forward_proxy(
             let to = vec![Target { host: host.clone(), port: listed.port }];
             let outbound = Outbound { listen: at.clone(), to, settings: listed.settings.clone() };
             let rules = AddressRules::guarded(Vec::new(), proxy.allow_addresses.clone());
-            connect(&outbound, rules, snapshot, own_app, found)?;
+            connect(&outbound, rules, snapshot, found)?;
         }
     }
     Ok(())
@@ -126,6 +124,10 @@ pub(super) fn check_listen(
             if let Some(folder) = folder {
                 let what = format!("{listen}: there is no folder {}", folder.display());
                 found.problem(subject, what, "make it, or name another");
+            }
+            if std::fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket()) {
+                let what = format!("{listen}: there is a file or a folder that is no socket");
+                found.problem(subject, what, "name another path");
             }
         }
         OutboundListen::Loopback(_) | OutboundListen::At(_) => {
@@ -185,41 +187,10 @@ fn check_trust(
     Some(snapshot)
 }
 
-/// What helps against `error`; `own_app`: who we are.
-fn remedy(error: &AttemptError, own_app: Option<Guid>) -> String {
-    use OutboundCloseReason as Reason;
-    let us = own_app.map_or_else(|| "our certificate".to_owned(), |app| format!("cf:app:{app}"));
-    if let Some(remedy) = error.remedy() {
-        return remedy.to_owned();
-    }
-    match error.reason() {
-        Reason::ConnectRefused => {
-            "start what should listen there (on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT)".to_owned()
-        }
-        Reason::ConnectTimeout | Reason::ConnectFailed => {
-            "see whether the server runs, and what is on the way to it".to_owned()
-        }
-        Reason::HandshakeTimeout | Reason::HandshakeFailed => {
-            "see whether TLS is spoken on that port, and the server's log".to_owned()
-        }
-        Reason::Untrusted => "add the CA of that server by --outbound-ca, if it is the right one".to_owned(),
-        Reason::CertificateExpired => "have the server's certificate renewed, and compare the clocks".to_owned(),
-        Reason::NameMismatch => {
-            "dial a name that it has, name it by --outbound-server-name, or expect an identity and add --outbound-server-name off".to_owned()
-        }
-        Reason::UnexpectedIdentity => {
-            "see where the route leads, or expect this app by --outbound-expect".to_owned()
-        }
-        Reason::ClientCertificateRejected => format!("have the server let in {us}, as by --allow, and trust its CA"),
-        _ => "see the server's log".to_owned(),
-    }
-}
-
 fn connect(
     outbound: &Outbound,
     rules: AddressRules,
     snapshot: OutboundSnapshot,
-    own_app: Option<Guid>,
     found: &mut Findings,
 ) -> Result<(), Fault> {
     let internal = |error: std::io::Error| Fault::new(Exit::Internal, format!("runtime cannot start: {error}"));
@@ -237,13 +208,14 @@ fn connect(
                 found.ok(Subject::Outbound, what);
             }
             for EndpointProbe { addr, result, has_asked } in probes {
+                let at = if to == addr.to_string() { to.clone() } else { format!("{to} at {addr}") };
                 match result {
                     Ok(server) => {
                         let rule = server.permit.as_ref().and_then(|permit| permit.rule());
                         let by = rule.map_or_else(|| "its name".to_owned(), ToString::to_string);
                         let who = bounded(LONGEST_LINE, format_args!("{}", who(&server.certificate)));
                         let retires = if server.is_retiring { ", and is about to stop" } else { "" };
-                        let what = format!("{to} at {addr} is {who}, who may answer by {by}{retires}");
+                        let what = format!("{at} is {who}, who may answer by {by}{retires}");
                         if has_asked || outbound.settings.identity == IdentityUse::Never {
                             found.ok(Subject::Outbound, what);
                         } else {
@@ -254,7 +226,7 @@ fn connect(
                         }
                     }
                     Err(error) => {
-                        found.problem(Subject::Outbound, format!("{to} at {addr}: {error}"), remedy(&error, own_app));
+                        found.problem(Subject::Outbound, format!("{at}: {error}"), error.remedy());
                     }
                 }
             }

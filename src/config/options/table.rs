@@ -221,7 +221,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "outbound-idle-timeout", default: Preset::Derived("off; 15s with http1"),
           help: "Close a connection that is silent both ways for this long", ..OUTBOUND_DURATION },
     Opt { name: "outbound-max-age", default: Preset::Value("off"),
-          help: "Close a connection that is older than this", ..OUTBOUND_DURATION },
+          help: "Let go of a connection that is older than this", ..OUTBOUND_DURATION },
     Opt { name: "outbound-refresh", default: Preset::Value("30s"),
           help: "Look the name up again at the latest after this, whatever its TTL", ..OUTBOUND_DURATION },
     Opt { name: "outbound-max-connections", value: "N", default: Preset::Value("1024"),

@@ -157,7 +157,14 @@ impl OptionReader {
             match (&settings.server_name, to.iter().find(is_address)) {
                 (ExpectedName::Target, Some(address)) if !names_somebody(&settings.expect) => {
                     let what = format!("{address} has no name by which the server could be told from others");
-                    Some(Problem::new(what, "add --outbound-expect RULE, or --outbound-server-name NAME"))
+                    // One that takes everybody, as `any`, tells nobody from others.
+                    let help = match settings.expect.is_empty() {
+                        true => "add --outbound-expect RULE, or --outbound-server-name NAME",
+                        false => {
+                            "expect somebody, as cf:app:GUID, instead of everybody, or add --outbound-server-name NAME"
+                        }
+                    };
+                    Some(Problem::new(what, help))
                 }
                 (ExpectedName::Unchecked, _) if !names_somebody(&settings.expect) => {
                     let what = "no name is checked, and no identity either: anybody could answer";

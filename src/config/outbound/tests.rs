@@ -93,7 +93,7 @@ fn errors_about_outbounds_have_their_place_and_their_help() {
         ),
         (
             outbound("9000=10.0.0.1:8443").flag("outbound-expect", "any"),
-            "--outbound: 10.0.0.1:8443 has no name by which the server could be told from others; add --outbound-expect RULE, or --outbound-server-name NAME",
+            "--outbound: 10.0.0.1:8443 has no name by which the server could be told from others; expect somebody, as cf:app:GUID, instead of everybody, or add --outbound-server-name NAME",
         ),
         (
             outbound("9000=a:1,127.0.0.1:9000=b:1"),

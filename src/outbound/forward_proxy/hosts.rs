@@ -16,7 +16,7 @@ use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoints::Endpoints;
 use crate::outbound::error::OutboundError;
 use crate::outbound::http::{HttpClient, HttpShared};
-use crate::telemetry::{EndpointCounts, OutboundCounters};
+use crate::telemetry::OutboundCounters;
 
 /// Servers that are known at once.
 const MAX_HOSTS: usize = 256;
@@ -181,15 +181,14 @@ impl Hosts {
         }
     }
 
-    /// The servers, and how their endpoints are, by name.
-    pub fn counts(&self) -> Vec<(String, EndpointCounts)> {
+    /// The servers by name, each with its endpoints.
+    pub fn endpoints(&self) -> Vec<(String, Arc<Endpoints>)> {
         let known = self.known();
-        let mut counts: Vec<_> = known
-            .iter()
-            .map(|((target, _), one)| (target.to_string(), one.host.client.dialler().endpoints.counts()))
-            .collect();
-        counts.sort_by(|(one, _), (other, _)| one.cmp(other));
-        counts
+        let of =
+            |target: &Target, one: &KnownHost| (target.to_string(), Arc::clone(&one.host.client.dialler().endpoints));
+        let mut all: Vec<_> = known.iter().map(|((target, _), one)| of(target, one)).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<(Target, HostRoute), KnownHost>> {

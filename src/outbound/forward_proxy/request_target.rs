@@ -1,9 +1,12 @@
 //! Whom a request to the forward proxy names, and which requests are refused.
 
+use std::net::SocketAddr;
+
 use hyper::{Method, Request, StatusCode};
 
 use crate::config::{Target, values};
 use crate::http::LocalReply;
+use crate::outbound::address_rules::AddressRejection;
 use crate::telemetry::OutboundCloseReason;
 
 /// The port of `http://HOST/`.
@@ -29,6 +32,8 @@ pub(super) enum ProxyRejection {
     UserInTarget,
     /// Its server is written in a way that is read in several ways, or in no way.
     BadTarget,
+    /// Its server is an address that no host has: unspecified, multicast.
+    AddressOfNobody(SocketAddr),
     /// TRACE would show what others are not to see.
     MethodNotAllowed,
     /// Its server is not one of those that the app may speak with, or only on these ports.
@@ -65,7 +70,10 @@ impl NamedServer {
         };
         // `http://host:/` means the port of the scheme (RFC 3986, 3.2.3).
         let text = if text.ends_with(':') && !is_connect { format!("{text}{HTTP_PORT}") } else { text };
-        let target = values::target(&text).map_err(|_| ProxyRejection::BadTarget)?;
+        let target = values::target(&text).map_err(|_| match text.parse::<SocketAddr>() {
+            Ok(addr) if addr.port() > 0 => ProxyRejection::AddressOfNobody(addr),
+            _ => ProxyRejection::BadTarget,
+        })?;
         Ok(Self { authority: authority.to_owned(), target })
     }
 }
@@ -92,6 +100,11 @@ impl ProxyRejection {
                 "bad_target",
                 "the server is not HOST:PORT, with a name in full, an IPv4 address in four decimal parts or an IPv6 address in brackets, and a port from 1 to 65535".to_owned(),
             ),
+            Self::AddressOfNobody(addr) => (
+                StatusCode::FORBIDDEN,
+                self.close_reason().as_str(),
+                format!("{addr} is not dialled: {}; name another server", AddressRejection::Nobody),
+            ),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "TRACE is not sent on".to_owned())
             }
@@ -117,6 +130,7 @@ impl ProxyRejection {
     pub(super) fn close_reason(&self) -> OutboundCloseReason {
         match self {
             Self::NotListed(..) => OutboundCloseReason::NotListed,
+            Self::AddressOfNobody(_) => OutboundCloseReason::AddressNotAllowed,
             Self::AuthenticationRequired => OutboundCloseReason::AuthenticationRequired,
             _ => OutboundCloseReason::BadRequest,
         }
@@ -169,8 +183,10 @@ mod tests {
             ("GET", "http://0x7f.1/", ProxyRejection::BadTarget),
             ("GET", "http://127.1/", ProxyRejection::BadTarget),
             ("GET", "http://127.0.0.1./", ProxyRejection::BadTarget),
-            ("GET", "http://0.0.0.0/", ProxyRejection::BadTarget),
-            ("GET", "http://[::]/", ProxyRejection::BadTarget),
+            ("GET", "http://0.0.0.0:0/", ProxyRejection::BadTarget),
+            ("GET", "http://0.0.0.0/", ProxyRejection::AddressOfNobody("0.0.0.0:80".parse().unwrap())),
+            ("GET", "http://[::]/", ProxyRejection::AddressOfNobody("[::]:80".parse().unwrap())),
+            ("CONNECT", "224.0.0.1:443", ProxyRejection::AddressOfNobody("224.0.0.1:443".parse().unwrap())),
             ("GET", "http://-a/", ProxyRejection::BadTarget),
             ("GET", "http://backend:0/", ProxyRejection::BadTarget),
             ("GET", "http://backend:99999/", ProxyRejection::BadTarget),

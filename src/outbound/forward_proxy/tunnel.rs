@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::hosts::ProxiedHost;
 use crate::config::TlsTunnel;
 use crate::http::LocalReply;
-use crate::io::AppStream;
+use crate::io::{AppStream, UnansweredApp};
 use crate::outbound::attempts::{AcceptedDial, Connected};
 use crate::outbound::dialler::Dialler;
 use crate::outbound::endpoint::Endpoint;
@@ -83,7 +83,10 @@ impl TunnelStart {
         }
         if first.is_empty() {
             first.reserve(FIRST_READ);
-            match timeout(FIRST_BYTE, app.read_buf(&mut first)).await {
+            let mut unanswered = UnansweredApp::new(&mut app);
+            let heard = timeout(FIRST_BYTE, unanswered.stream().read_buf(&mut first)).await;
+            unanswered.release();
+            match heard {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) => return self.end(app, OutboundCloseReason::Completed, None),
                 Ok(Err(_)) => return self.end(app, OutboundCloseReason::AppReset, None),
@@ -111,11 +114,14 @@ impl TunnelStart {
     }
 
     /// The handshake with the server, or with another, and then what the app has sent.
-    async fn wrap(mut self, app: AppStream, first: Vec<u8>) -> Option<OutboundSession> {
+    async fn wrap(mut self, mut app: AppStream, first: Vec<u8>) -> Option<OutboundSession> {
         self.note_mode(RequestMode::TunnelWrapped);
         let dialler = Arc::clone(self.host.client().dialler());
         let Self { dialled, tried, mut entry, permit, .. } = self;
-        match handshake(&dialler, dialled, &tried, &mut entry).await {
+        let unanswered = UnansweredApp::new(&mut app);
+        let shaken = handshake(&dialler, dialled, &tried, &mut entry).await;
+        unanswered.release();
+        match shaken {
             Ok(connected) => {
                 let session = OutboundSession::new(app, connected, entry, &dialler.backlogs);
                 Some(session.with_buffered(first, Vec::new()).counted_by(permit))

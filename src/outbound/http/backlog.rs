@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -30,6 +31,8 @@ pub(in crate::outbound) struct BodyBacklog(Option<Arc<BacklogCell>>);
 struct BacklogCell {
     budget: Arc<MemoryBudget>,
     state: Mutex<BacklogState>,
+    /// A response is waited for: what comes before its end is kept.
+    awaits_head: AtomicBool,
     evicted: OnceLock<()>,
 }
 
@@ -39,6 +42,8 @@ struct BacklogState {
     held: usize,
     /// Behind that, sealed.
     sealed: usize,
+    /// What has come of the head of a response that is not whole.
+    head: usize,
     /// What of both counts: it is found out when the other side does not take them.
     reservation: Reservation,
     /// Who waits for room.
@@ -48,9 +53,14 @@ struct BacklogState {
 impl BodyBacklog {
     /// Of `budget`, nothing yet.
     pub(in crate::outbound) fn new(budget: &Arc<MemoryBudget>) -> Self {
-        let state = || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None };
+        let state = || BacklogState { held: 0, sealed: 0, head: 0, reservation: budget.reservation(), waiting: None };
         Self(budget.limit().map(|_| {
-            Arc::new(BacklogCell { budget: Arc::clone(budget), state: Mutex::new(state()), evicted: OnceLock::new() })
+            Arc::new(BacklogCell {
+                budget: Arc::clone(budget),
+                state: Mutex::new(state()),
+                awaits_head: AtomicBool::new(false),
+                evicted: OnceLock::new(),
+            })
         }))
     }
 
@@ -61,6 +71,23 @@ impl BodyBacklog {
             HeldCount { held: bytes.len(), cell: Arc::clone(cell) }
         });
         HeldBytes::new(bytes, count)
+    }
+
+    /// A response is to come: what comes of its head counts until [`Self::note_head`].
+    pub(super) fn await_head(&self) {
+        if let Some(cell) = &self.0 {
+            cell.awaits_head.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The head of the response is whole, and is whoever's it is.
+    pub(super) fn note_head(&self) {
+        if let Some(cell) = &self.0 {
+            cell.awaits_head.store(false, Ordering::Relaxed);
+            let mut state = cell.state();
+            state.head = 0;
+            state.relieve();
+        }
     }
 
     /// Ready once more of a body may be taken.
@@ -89,7 +116,7 @@ impl BacklogCell {
 
 impl BacklogState {
     fn account(&mut self) {
-        self.reservation.set(self.held + self.sealed);
+        self.reservation.set(self.held + self.sealed + self.head);
     }
 
     /// There is less of it.
@@ -209,12 +236,19 @@ struct WatchedBacklog {
     written: u64,
     /// Looks after it, while something is held.
     watch: Option<BacklogWatch>,
+    /// The same of what has come of a head.
+    head_watch: Option<BacklogWatch>,
 }
 
 impl<S> BacklogStream<S> {
     /// `stream`, to which the bytes of `backlog` go.
     pub(in crate::outbound) fn new(stream: S, backlog: &BodyBacklog) -> Self {
-        let watched = |cell: &Arc<BacklogCell>| WatchedBacklog { backlog: Arc::clone(cell), written: 0, watch: None };
+        let watched = |cell: &Arc<BacklogCell>| WatchedBacklog {
+            backlog: Arc::clone(cell),
+            written: 0,
+            watch: None,
+            head_watch: None,
+        };
         Self { stream, watched: backlog.0.as_ref().map(watched).map(Box::new) }
     }
 
@@ -261,7 +295,7 @@ impl<S: Side> BacklogStream<S> {
 
     /// The socket does not take more for now: what is held counts, and whoever has held it for too long while memory is short has to go.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(WatchedBacklog { backlog, written, watch }) = self.watched.as_deref_mut() else {
+        let Some(WatchedBacklog { backlog, written, watch, .. }) = self.watched.as_deref_mut() else {
             return Poll::Pending;
         };
         let mut state = backlog.state();
@@ -285,6 +319,38 @@ impl<S: Side> BacklogStream<S> {
     }
 }
 
+impl<S> BacklogStream<S> {
+    /// What has come of reading, of which `bytes` have come now: the head of a response that is not whole counts, and one that does not become whole
+    /// while memory is short has to go.
+    fn note_read(&mut self, cx: &mut Context<'_>, bytes: usize, read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        let Some(watched) = &mut self.watched else { return read };
+        let WatchedBacklog { backlog, head_watch, .. } = &mut **watched;
+        if !backlog.awaits_head.load(Ordering::Relaxed) {
+            *head_watch = None;
+            return read;
+        }
+        let mut state = backlog.state();
+        if bytes > 0 {
+            state.head += bytes;
+            state.account();
+        }
+        let head = state.head;
+        drop(state);
+        if read.is_ready() || head <= ALWAYS {
+            return read;
+        }
+        let so_far = Transferred { up: 0, down: head as u64 };
+        let watch = head_watch.get_or_insert_with(|| BacklogWatch::new(so_far));
+        while watch.poll_check(cx).is_ready() {
+            if watch.is_stuck(so_far, false, true) && backlog.budget.is_under_pressure() {
+                let _ = backlog.evicted.set(());
+                return Poll::Ready(Err(io::Error::other(NoBacklogProgress)));
+            }
+        }
+        read
+    }
+}
+
 impl<S: HangUp> HangUp for BacklogStream<S> {
     fn has_hung_up(&self) -> bool {
         self.stream.has_hung_up()
@@ -296,13 +362,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for BacklogStream<S> {
         let this = self.get_mut();
         let is_under_pressure = this.watched.as_ref().is_some_and(|watched| watched.backlog.budget.is_under_pressure());
         if !is_under_pressure || buf.remaining() <= READ_WHILE_SHORT {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            return this.note_read(cx, buf.filled().len() - before, read);
         }
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
         let read = Pin::new(&mut this.stream).poll_read(cx, &mut part);
         let filled = part.filled().len();
         buf.advance(filled);
-        read
+        this.note_read(cx, filled, read)
     }
 }
 

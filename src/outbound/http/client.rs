@@ -26,7 +26,14 @@ use crate::http::{
 use crate::io::BytesSince;
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
+<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use crate::outbound::endpoint::{Endpoint, EndpointLease};
+||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
+use crate::outbound::endpoints::{Endpoint, EndpointLease};
+=======
+use crate::outbound::endpoint_failure::EndpointFailure;
+use crate::outbound::endpoints::{Endpoint, EndpointLease};
+>>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use crate::outbound::error::OutboundError;
 use crate::outbound::session::OutboundSession;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
@@ -124,10 +131,12 @@ impl HttpClient {
             // Should the app go meanwhile, the entry knows what was carried.
             entry.fields.bytes_since = Some(BytesSince::now(&channel.meter));
             channel.meter.limit_reading(Some(MAX_BEFORE_RESPONSE));
+            channel.backlog.await_head();
             let sent = channel.sender.try_send_request(request);
             let mut error = match sent.await {
                 Ok(response) => {
                     channel.meter.limit_reading(None);
+                    channel.backlog.note_head();
                     let resources = RequestResources {
                         channel,
                         pool: Arc::clone(&self.pool),
@@ -169,7 +178,8 @@ impl HttpClient {
             let may_end =
                 channel.is_reused && nothing_received && reason != OutboundCloseReason::ClientCertificateRejected;
             if reason.is_endpoint_fault() && !may_end {
-                self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint);
+                let failure = EndpointFailure::new(reason, &detail);
+                self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint, failure);
             }
             let under_way = self.max_requests - self.requests.available_permits();
             if let Some(copy) = copy.filter(|_| nothing_received && retry.is_none())
@@ -248,10 +258,13 @@ impl HttpClient {
         let is_long = response_head_length(&response) > MAX_HEAD;
         let problem = response_problem(&response, asked)
             .or_else(|| is_long.then_some("the head of the server's response is longer than 64 KiB"));
-        match self.dialler.settings.eject_on {
-            _ if problem.is_some() => endpoints.failed_behind_handshake(endpoint),
-            EjectOn::ServerErrors if status.is_server_error() => {
-                endpoints.failed_behind_handshake(endpoint);
+        match (problem, self.dialler.settings.eject_on) {
+            (Some(problem), _) => {
+                let failure = EndpointFailure::new(OutboundCloseReason::BadResponse, problem);
+                endpoints.failed_behind_handshake(endpoint, failure);
+            }
+            (None, EjectOn::ServerErrors) if status.is_server_error() => {
+                endpoints.failed_behind_handshake(endpoint, EndpointFailure::of_status(status));
                 resources.is_counted = true;
             }
             // The rest of it may still fail to come.

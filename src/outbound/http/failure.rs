@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::channel::Channel;
 use crate::http::{HeadRejection, LocalReply, io_cause};
 use crate::io::ReadLimitReached;
-use crate::outbound::error::{AttemptError, OutboundError, rejection};
+use crate::outbound::error::{CertificateRejection, OutboundError, TRUNCATED, rejection};
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Violation;
@@ -69,7 +69,9 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
     }
     if let Some(cause) = io_cause(error) {
         if let Some(alert) = rejection(cause) {
-            return (Reason::ClientCertificateRejected, AttemptError::Rejected(alert).to_string());
+            let own = channel.origin.verified.as_ref().and_then(|verified| verified.snapshot.authenticator.own());
+            let rejection = CertificateRejection::new(alert, own);
+            return (Reason::ClientCertificateRejected, rejection.with_remedy());
         }
         let reason = match cause.kind() {
             io::ErrorKind::UnexpectedEof if channel.is_truncated() => Reason::EndpointTruncated,
@@ -81,9 +83,7 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
             _ => Reason::EndpointReset,
         };
         let detail = match reason {
-            Reason::EndpointTruncated => {
-                "the server's TCP connection ended without close_notify; see whether the app behind it runs".to_owned()
-            }
+            Reason::EndpointTruncated => TRUNCATED.to_owned(),
             Reason::BadResponse if cause.get_ref().is_some_and(|cause| cause.is::<ReadLimitReached>()) => {
                 "the server has sent too much before its response".to_owned()
             }

@@ -75,12 +75,12 @@ impl Pool {
 
     /// `channel` waits for the next request, unless it is too old for one, or of another generation than the one in force.
     pub(super) fn put(&self, channel: Channel) {
-        let max_age = self.dialler.settings.timeouts.max_age;
         let is_rotated = !channel.is_of_generation(self.dialler.generation());
-        if is_rotated || max_age.is_some_and(|max_age| channel.age() >= max_age) {
+        if is_rotated || self.is_too_old(&channel) {
             return self.finish(channel, is_rotated);
         }
-        if self.shared.has_ended() {
+        // What hyper has read into it keeps: with a large body behind it that is more than a new connection costs.
+        if self.shared.has_ended() || self.dialler.backlogs.is_short() {
             return channel.finish();
         }
         let mut waiting = self.waiting();
@@ -109,6 +109,11 @@ impl Pool {
         self.dialler.counters.count_idle(1);
     }
 
+    /// Whether `channel` gets no request any more.
+    fn is_too_old(&self, channel: &Channel) -> bool {
+        self.dialler.settings.timeouts.max_age.is_some_and(|max_age| channel.age() >= max_age)
+    }
+
     fn finish(&self, channel: Channel, is_rotated: bool) {
         if is_rotated {
             self.dialler.counters.count_rotation_close();
@@ -119,7 +124,8 @@ impl Pool {
     /// A connection to `endpoint` of `generation`: the one that was used last, which is the least likely to have been closed.
     pub(super) fn take(&self, endpoint: &Arc<Endpoint>, generation: u64) -> Option<Channel> {
         let mut waiting = self.waiting();
-        let at = waiting.iter().rposition(|waiting| waiting.channel.leads_to(endpoint, generation))?;
+        let is_fit = |one: &IdleChannel| one.channel.leads_to(endpoint, generation) && !self.is_too_old(&one.channel);
+        let at = waiting.iter().rposition(is_fit)?;
         let IdleChannel { channel, .. } = waiting.remove(at);
         self.dialler.counters.count_idle(-1);
         Some(channel)
@@ -129,6 +135,7 @@ impl Pool {
     /// process ends, and then of all.
     pub(super) async fn sweep(&self) {
         let idle_timeout = self.dialler.settings.timeouts.pool_idle;
+        let look_again = [idle_timeout, self.dialler.settings.timeouts.max_age].into_iter().flatten().min();
         let mut phase = self.shared.phase.clone();
         let mut generations = self.dialler.snapshots.as_ref().map(SnapshotReceiver::generations);
         loop {
@@ -137,7 +144,7 @@ impl Pool {
                 return;
             }
             let over = async {
-                match oldest.zip(idle_timeout) {
+                match oldest.zip(look_again) {
                     Some((since, limit)) => sleep_until(since + limit).await,
                     None => std::future::pending().await,
                 }
@@ -166,6 +173,7 @@ impl Pool {
             has_ended
                 || one.channel.is_closed()
                 || !one.channel.is_of_generation(generation)
+                || self.is_too_old(&one.channel)
                 || idle_timeout.is_some_and(|limit| now.duration_since(one.since) >= limit)
         });
         for IdleChannel { channel, .. } in gone {

@@ -122,7 +122,10 @@ impl OutboundCloseReason {
                 "A limit on connections was reached, or memory is short and the connection was stuck; `detail` names it",
                 "limits",
             ),
-            Self::EndpointTruncated => ("The endpoint's TCP ended without close_notify; the app saw a reset", "server"),
+            Self::EndpointTruncated => (
+                "The endpoint's TCP ended without close_notify, and the app had not ended its side before, or an answer was not whole; the app saw a reset",
+                "server",
+            ),
             Self::EndpointReset => ("The endpoint reset the connection", "server"),
             Self::EndpointViolation => ("The endpoint broke the TLS protocol, or ended it by an alert", "server"),
             Self::NoResponse => ("The server closed the connection before its response was whole", "server"),
@@ -132,7 +135,7 @@ impl OutboundCloseReason {
                 ("The forward proxy is not for the server that the request names", "`--forward-proxy-to`")
             }
             Self::AddressNotAllowed => (
-                "The server that the request names is this machine, one of its link, or a metadata service; `detail` has the address",
+                "The server that the request names is this machine, one of its link, or a metadata service, or that of a listener is one of our own; `detail` has the address",
                 "`--forward-proxy-allow-address`, or whoever makes the app ask for it",
             ),
             Self::AuthenticationRequired => {
@@ -140,7 +143,10 @@ impl OutboundCloseReason {
             }
             Self::AppReset => ("The app reset the connection", "app"),
             Self::IdleTimeout => ("Silent for longer than `--outbound-idle-timeout`", "configuration"),
-            Self::MaxAge => ("Older than `--outbound-max-age`", "configuration"),
+            Self::MaxAge => (
+                "Older than `--outbound-max-age`, and closed behind an answer, in a pause, or 30 s later",
+                "configuration",
+            ),
             Self::CredentialRotated => (
                 "Closed behind an answer or while it was silent, as the pair with which it was made was rotated, or was about to end",
                 "",

@@ -136,3 +136,22 @@ fn bodies_of_requests_that_the_server_does_not_read_make_room_when_memory_is_sho
     eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
     drop(stuck);
 }
+
+#[test]
+fn heads_of_responses_that_do_not_become_whole_make_room_when_memory_is_short_and_others_go_on() {
+    let caller = Caller::new();
+    let app = HttpApp::handing_over(|mut stream| {
+        let mut head = b"HTTP/1.1 200 OK\r\nX: ".to_vec();
+        head.resize(60_000, b'x');
+        let _ = stream.write_all(&head);
+        std::thread::park();
+    });
+    let (backend, serving) = before(&app);
+    let measured = measured(sending_by(&caller, &[serving.addr()], &app_guid(&backend), ""));
+    let addr = outbound(&measured.sidecar);
+    let stuck: Vec<_> = (0..STUCK).map(|_| app_client(addr, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    assert_room_is_made(&measured, || {});
+    let told = |line: &Value| line["close_reason"] == "overloaded" && line["status"] == 503;
+    eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
+    drop(stuck);
+}

@@ -25,7 +25,7 @@ fn served(sidecars: &[crate::support::sidecar::Sidecar]) -> Vec<usize> {
 fn a_wrong_one_among_three_costs_no_request_and_is_ejected() {
     let caller = Caller::new();
     let (sidecars, mut addrs, expected) = instances(2);
-    let (_stranger, another) = server("cf:any");
+    let (stranger, another) = server("cf:any");
     addrs.insert(0, another.addr());
     let sidecar = caller.dialling(&addrs, &expected).arg("--outbound-balance").arg("round-robin").ready();
     let addr = outbound(&sidecar);
@@ -36,11 +36,51 @@ fn a_wrong_one_among_three_costs_no_request_and_is_ejected() {
         line["message"].as_str().is_some_and(|message| message.starts_with("endpoint ejected"))
     });
     assert_eq!(ejected["endpoint_addr"], another.addr().to_string());
+    assert_eq!(ejected["reason"], "unexpected_identity");
+    assert!(
+        ejected["error"].as_str().unwrap().contains(&format!("{} has answered, and {expected}", app_guid(&stranger)))
+    );
+    assert!(ejected["seconds"].as_f64().is_some_and(|seconds| (4.0..=6.0).contains(&seconds)), "{ejected}");
     eventually("all requests", || (served(&sidecars).iter().sum::<usize>() == 30).then_some(()));
     assert!(served(&sidecars).iter().all(|n| *n >= 10), "{:?}", served(&sidecars));
     // After three failures in a row it is left alone, but for a probe every few seconds.
     assert!((3..=6).contains(&another.reasons().len()), "{:?}", another.reasons());
     assert!(sidecar.reasons().iter().all(|reason| reason == "completed"), "{:?}", sidecar.reasons());
+}
+
+#[test]
+fn somebody_else_at_one_of_several_endpoints_is_told_once_and_stands_in_the_status_though_no_request_fails() {
+    let caller = Caller::new();
+    let (_sidecars, mut addrs, expected) = instances(1);
+    let (stranger, another) = server("cf:any");
+    addrs.insert(0, another.addr());
+    let setup = caller.dialling(&addrs, &expected).arg("--outbound-balance").arg("round-robin");
+    let sidecar = setup.arg("--outbound-eject").arg("off").env("VESTIBULE_ADMIN", "127.0.0.1:0").ready();
+    for _ in 0..10 {
+        assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    }
+    let told =
+        || sidecar.lines().into_iter().filter(|line| line["level"] == "warn" && line["endpoint_addr"].is_string());
+    let told: Vec<_> = told().collect();
+    let [denied] = &told[..] else { panic!("{told:?}") };
+    assert!(denied["message"].as_str().unwrap().starts_with("endpoint denied"), "{denied}");
+    assert_eq!(
+        (&denied["endpoint_addr"], &denied["reason"]),
+        (&another.addr().to_string().into(), &"unexpected_identity".into())
+    );
+    let who = app_guid(&stranger);
+    assert!(denied["error"].as_str().unwrap().contains(&who), "{denied}");
+
+    let admin = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+    let status: serde_json::Value = serde_json::from_str(&crate::health::get(admin, "/status.json").1).unwrap();
+    let endpoints = &status["outbounds"][0]["endpoints"];
+    assert_eq!(endpoints[0]["addr"], another.addr().to_string());
+    assert_eq!((&endpoints[0]["state"], &endpoints[0]["ejected_seconds"]), (&"ready".into(), &serde_json::Value::Null));
+    let last = &endpoints[0]["last_failure"];
+    assert_eq!(last["close_reason"], "unexpected_identity");
+    assert!(last["error"].as_str().unwrap().contains(&who) && last["at"].is_string(), "{last}");
+    assert!(endpoints[1]["last_failure"].is_null(), "{endpoints}");
+    assert!(crate::health::get(admin, "/").1.contains(&who), "the page says who");
 }
 
 /// A server that lets in everybody, and one of the same app that lets in nobody; in TLS 1.3 it says so behind a handshake that was a success.

@@ -42,7 +42,7 @@ fn a_check_judges_the_settings_and_dials_nobody_unless_it_is_asked_to_and_then_n
     assert_eq!(serving.reasons(), [] as [String; 0], "nobody was dialled");
 
     let (found, _) = check(&caller, &[&args[..], &["--connect"]].concat());
-    let answered = format!("{0} at {0} is {expected}, who may answer by {expected}", serving.addr());
+    let answered = format!("{0} is {expected}, who may answer by {expected}", serving.addr());
     assert_eq!(found, [("ok".to_owned(), settings), ("ok".to_owned(), answered)]);
     // It says goodbye.
     serving.access_log_entry("completed");
@@ -50,7 +50,7 @@ fn a_check_judges_the_settings_and_dials_nobody_unless_it_is_asked_to_and_then_n
 
     let another = format!("cf:app:{}", Credentials::new().spec.app);
     let (found, status) = check(&caller, &["--outbound", &pair, "--outbound-expect", &another, "--connect"]);
-    let said = format!("{0} at {0}: {expected} has answered, and {another} is expected", serving.addr());
+    let said = format!("{0}: {expected} has answered, and {another} is expected", serving.addr());
     assert_eq!((&found[1], status), (&("problem".to_owned(), said), 1));
 }
 
@@ -68,6 +68,17 @@ fn a_server_without_tls_is_found_by_the_check() {
     let (found, status) = check(&caller, &["--outbound", &pair, "--outbound-expect", "cf:any", "--connect"]);
     assert!(found[1].1.contains("the server does not speak TLS there"), "{found:?}");
     assert_eq!((found[1].0.as_str(), status), ("problem", 1));
+}
+
+#[test]
+fn a_socket_path_where_there_is_something_else_is_found_by_the_check() {
+    let caller = Caller::new();
+    for path in [caller.credentials.cert(), caller.credentials.dir().to_owned()] {
+        let pair = format!("unix:{}=backend:1", path.display());
+        let (found, status) = check(&caller, &["--outbound", &pair, "--outbound-expect", "cf:any"]);
+        assert!(found[0].0 == "problem" && found[0].1.contains("that is no socket"), "{found:?}");
+        assert_eq!(status, 1);
+    }
 }
 
 #[test]
@@ -200,7 +211,13 @@ fn status_metrics_and_readiness_know_the_endpoints() {
     );
     assert_eq!(
         seen["endpoints"][0],
-        serde_json::json!({ "addr": serving.addr().to_string(), "state": "ready", "connections": 0 })
+        serde_json::json!({
+            "addr": serving.addr().to_string(),
+            "state": "ready",
+            "connections": 0,
+            "ejected_seconds": null,
+            "last_failure": null
+        })
     );
     assert!(ask("/readyz?verbose").contains(&format!("[+]outbound: {to} has 2 endpoints")));
     assert!(ask("/").contains(&to));

@@ -108,10 +108,21 @@ fn no_data_empties_the_set_and_a_failure_keeps_it() {
     open.write_all(b"a").unwrap();
     open.read_exact(&mut [0; 1]).unwrap();
 
+    let admin: SocketAddr = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+    let lookup_error = || {
+        let status: serde_json::Value = serde_json::from_str(&get(admin, "/status.json").1).unwrap();
+        let outbound = &status["outbounds"][0];
+        assert_eq!(outbound["lookup_error"].is_null(), outbound["lookup_failing_since"].is_null());
+        outbound["lookup_error"].as_str().map(ToOwned::to_owned)
+    };
+    assert_eq!(lookup_error(), None);
     for (reply, after) in [(Reply::ServFail, 2), (Reply::Silence, 2), (Reply::NoData, 0)] {
         let before = dns.times(NAME);
         dns.say(NAME, reply);
         eventually("the next lookup", || (dns.times(NAME) > before + 1).then_some(()));
+        eventually("what is said of it", || (lookup_error().is_some() == (after > 0)).then_some(()));
+        let old = get(admin, "/readyz?verbose").1.contains("as last known: it cannot be looked up now");
+        assert_eq!(old, after > 0);
         eventually("what comes of it", || (endpoints(&sidecar) == after).then_some(()));
         let expected = if after == 0 { (vec![], Ending::Reset) } else { (b"x".to_vec(), Ending::Fin) };
         assert_eq!(say(addr, b"x"), expected);
@@ -228,4 +239,27 @@ fn a_family_of_which_nobody_can_say_anything_keeps_its_addresses() {
     eventually("one more", || (endpoints(&sidecar) == 3).then_some(()));
     dns.say(NAME, Reply::Addresses(vec![four(1)], 0));
     eventually("those that are left", || (endpoints(&sidecar) == 1).then_some(()));
+}
+
+#[test]
+fn a_name_that_is_not_answered_makes_no_other_of_its_listener_wait() {
+    let here = "outbound::names::a_name_that_is_not_answered_makes_no_other_of_its_listener_wait";
+    if !in_a_network_of_its_own(here, "search .svc.cluster.local") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    let port = serving.addr().port();
+    for dead in ["one.dead.example", "two.dead.example"] {
+        dns.say(dead, Reply::Silence);
+    }
+    dns.say(NAME, Reply::Addresses(vec![four(0)], 0));
+    let file = caller.credentials.dir().join("vestibule.toml");
+    let to = format!("[\"one.dead.example:{port}\", \"two.dead.example:{port}\", \"{NAME}:{port}\"]");
+    let (expect, name) = (app_guid(&backend), backend.credentials.instance());
+    let text = format!("[[outbound]]\nlisten = 0\nto = {to}\nexpect = \"{expect}\"\nserver-name = \"{name}\"\n");
+    std::fs::write(&file, text).unwrap();
+    let sidecar = Setup::proxy(&caller.credentials, app::nobody()).arg("--config").arg(file.to_str().unwrap()).ready();
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    assert!(dns.times("one.dead.example") > 0 && dns.times("two.dead.example") > 0);
 }

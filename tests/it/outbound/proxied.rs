@@ -140,3 +140,21 @@ fn whom_no_proxy_names_is_dialled_itself() {
     assert_eq!(entry(&sidecar, "completed")["endpoint_addr"], to);
     assert!(asked.lock().unwrap().is_empty());
 }
+
+#[test]
+fn what_is_ours_behind_a_proxy_is_refused_by_its_own_address() {
+    let caller = Caller::new();
+    let (addr, asked) = proxy(app::nobody(), "HTTP/1.1 200 OK\r\n\r\n");
+    let sidecar = Setup::proxy(&caller.credentials, app::nobody())
+        .arg("--forward-proxy=0")
+        .arg("--forward-proxy-unlisted=tunnel")
+        .env("VESTIBULE_ADMIN", "127.0.0.1:0")
+        .env("VESTIBULE_OUTBOUND_PROXY", &format!("http://{addr}"))
+        .ready();
+    let admin: SocketAddr = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+    let mut app_client = super::http::AppClient::at(super::forward_proxy::proxy(&sidecar));
+    let (head, body) = app_client.ask(&super::forward_proxy::get_from(admin));
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert_eq!(body, format!("vestibule: {admin} is not dialled: we listen there ourselves; name another server\n"));
+    assert!(asked.lock().unwrap().is_empty());
+}

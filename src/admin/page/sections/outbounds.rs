@@ -1,7 +1,7 @@
 //! The outbound listeners and the forward proxy: whom each dials.
 
 use super::{Markup, entry, rules};
-use crate::admin::status::{ForwardProxyStatus, OutboundFailures, OutboundStatus};
+use crate::admin::status::{EndpointFailureStatus, ForwardProxyStatus, OutboundFailures, OutboundStatus};
 
 pub(super) fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
     page.raw("<div><h3>").text(&outbound.listener).raw(" to ").text(&outbound.to).raw("</h3><dl>");
@@ -25,7 +25,11 @@ pub(super) fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
     failures(page, &outbound.failures);
     if let Some(error) = &outbound.lookup_error {
         entry(page, "lookup", |page| {
-            page.raw("<span class=\"bad\">").text(error).raw("</span>");
+            page.raw("<span class=\"bad\">fails</span>");
+            if let Some(since) = &outbound.lookup_failing_since {
+                page.raw(" since ").text(since);
+            }
+            page.raw(": ").text(error);
         });
     }
     for endpoint in &outbound.endpoints {
@@ -35,7 +39,12 @@ pub(super) fn outbound(page: &mut Markup, outbound: &OutboundStatus) {
             } else {
                 " <span class=\"bad\">"
             });
-            page.raw(endpoint.state).raw("</span>, ").text(endpoint.connections).raw(" connections");
+            page.raw(endpoint.state).raw("</span>");
+            if let Some(seconds) = endpoint.ejected_seconds {
+                page.raw(" for ").text(seconds).raw(" s");
+            }
+            page.raw(", ").text(endpoint.connections).raw(" connections");
+            last_failure(page, endpoint.last_failure.as_ref());
         });
     }
     if outbound.more_endpoints > 0 {
@@ -73,6 +82,7 @@ pub(super) fn forward_proxy(page: &mut Markup, proxy: &ForwardProxyStatus) {
                 page.raw(", <span class=\"bad\">").text(host.ejected).raw(" ejected, ").text(host.retiring);
                 page.raw(" retiring</span>");
             }
+            last_failure(page, host.last_failure.as_ref());
         });
     }
     if proxy.more_hosts > 0 {
@@ -81,6 +91,12 @@ pub(super) fn forward_proxy(page: &mut Markup, proxy: &ForwardProxyStatus) {
         });
     }
     page.raw("</dl></div>");
+}
+
+fn last_failure(page: &mut Markup, failure: Option<&EndpointFailureStatus>) {
+    if let Some(EndpointFailureStatus { error, at, .. }) = failure {
+        page.raw(", last failed at ").text(at).raw(": ").text(error);
+    }
 }
 
 fn failures(page: &mut Markup, failures: &[OutboundFailures]) {
