@@ -6,21 +6,11 @@ use hyper::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, Header
 use hyper::{Method, Request, StatusCode};
 use strum::VariantArray;
 
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::response::{AdminResponse, text};
 use super::state::AdminState;
-use super::status::{MAX_FAILING, Status, date};
-use super::{content_negotiation, page};
-use crate::diagnostics::{LONGEST_LINE, SafeText};
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use super::status::{MAX_FAILING, Status, date};
-use super::{AdminState, content_negotiation, page};
-use crate::diagnostics::{LONGEST_LINE, SafeText};
-=======
 use super::status::{MAX_FAILING, Status};
-use super::{AdminState, content_negotiation, page};
+use super::{content_negotiation, page};
 use crate::diagnostics::{LONGEST_LINE, SafeText, date};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use crate::lifecycle::Check;
 
 /// What is answered here; what may be done is beside it.

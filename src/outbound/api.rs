@@ -24,17 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::dial::{STAGGER, dial_addr};
-use super::error::{AttemptError, rejection};
-use super::handshake::{handshake, name_of};
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use super::attempts::{STAGGER, dial_addr, handshake, name_of};
-use super::error::{AttemptError, rejection};
-=======
-use super::attempts::{STAGGER, dial_addr, handshake, name_of};
 use super::error::{AttemptError, CertificateRejection, rejection};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
+use super::handshake::{handshake, name_of};
 use super::resolve::{Resolution, resolve};
 use super::stream::EndpointStream;
 use crate::config::{ApiUrl, Host};

@@ -12,14 +12,8 @@ use tokio::time::{timeout, timeout_at};
 
 use super::dial::{DialResult, STAGGER};
 use super::dialler::Dialler;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::endpoint::{Endpoint, EndpointLease};
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use super::endpoints::{Endpoint, EndpointLease};
-=======
 use super::endpoint_failure::EndpointFailure;
-use super::endpoints::{Endpoint, EndpointLease};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use super::error::{AttemptError, OutboundError};
 use super::handshake::{Shaken, VerifiedServer, handshake, server_name};
 use super::stream::EndpointStream;
@@ -63,7 +57,6 @@ impl Dialler {
         self.attempts(&[], entry).await?.run(None, entry).await
     }
 
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
     /// Attempts at endpoints other than those `tried`, once it is known who there is and there is something to show them.
     ///
     /// # Errors
@@ -86,45 +79,6 @@ impl Dialler {
         let snapshot = self.snapshot(entry).await?;
         Ok(Attempts::new(self, snapshot, tried, deadline, pending))
     }
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-/// The handshake with the endpoint on `tcp`, and who it is.
-pub(super) async fn handshake(
-    limit: Duration,
-    snapshot: &OutboundSnapshot,
-    name: &ServerName<'static>,
-    mut tcp: TcpStream,
-) -> Result<Shaken, AttemptError> {
-    // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
-    let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
-    let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
-    let shaken = timeout(limit, shaking).await;
-    let established = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
-    // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
-    let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
-    let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
-    let negotiated = established.negotiated.clone();
-    Ok(Shaken { stream: Stream::with_server(&server, tcp, established), server, negotiated })
-=======
-/// The handshake with the endpoint on `tcp`, and who it is.
-pub(super) async fn handshake(
-    limit: Duration,
-    snapshot: &OutboundSnapshot,
-    name: &ServerName<'static>,
-    mut tcp: TcpStream,
-) -> Result<Shaken, AttemptError> {
-    // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
-    let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
-    let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
-    let shaken = timeout(limit, shaking).await;
-    let established = shaken
-        .map_err(|_| AttemptError::HandshakeTimeout(limit))?
-        .map_err(|error| AttemptError::of_handshake(error, snapshot.authenticator.own()))?;
-    // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
-    let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
-    let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
-    let negotiated = established.negotiated.clone();
-    Ok(Shaken { stream: Stream::with_server(&server, tcp, established), server, negotiated })
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
 }
 
 /// The attempts of one connection.

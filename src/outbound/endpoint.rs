@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::endpoint_failure::{EndpointFailure, FailureNotes};
 use super::outlier::{Availability, Outlier};
 use crate::config::{HttpProxy, Target};
 
@@ -22,6 +24,7 @@ pub struct Endpoint {
     pub(super) in_flight: AtomicUsize,
     pub(super) outlier: Mutex<Outlier>,
     pub(super) retires_until: Mutex<Option<Instant>>,
+    pub(super) failures: Mutex<FailureNotes>,
 }
 
 /// One connection to an endpoint, which counts as long as this is there.
@@ -57,6 +60,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             outlier: Mutex::default(),
             retires_until: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
@@ -72,6 +76,16 @@ impl Endpoint {
 
     pub(super) fn availability(&self, now: Instant) -> Availability {
         lock(&self.outlier).availability(now)
+    }
+
+    /// What it has failed with last.
+    pub fn last_failure(&self) -> Option<EndpointFailure> {
+        lock(&self.failures).last()
+    }
+
+    /// How much longer it is left alone; `None`: it is not.
+    pub fn ejected_for(&self) -> Option<Duration> {
+        lock(&self.outlier).ejected_for(Instant::now())
     }
 
     /// Whether it is left alone for a while.

@@ -42,7 +42,9 @@ pub(super) async fn handshake(
     let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
     let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
     let shaken = timeout(limit, shaking).await;
-    let established = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(AttemptError::of_handshake)?;
+    let established = shaken
+        .map_err(|_| AttemptError::HandshakeTimeout(limit))?
+        .map_err(|error| AttemptError::of_handshake(error, snapshot.authenticator.own()))?;
     // A session that was resumed was verified when it began: it is judged anew, by what is in force now.
     let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
     let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;

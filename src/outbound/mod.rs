@@ -9,12 +9,8 @@ mod attempts;
 mod balance;
 mod dial;
 mod dialler;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 mod endpoint;
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-=======
 mod endpoint_failure;
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
 mod endpoints;
 mod error;
 mod forward_proxy;
@@ -39,18 +35,10 @@ use std::sync::Arc;
 pub use address_rules::{AddressRejection, AddressRules};
 pub use api::{ApiError, ApiLimits, ApiRequest, ApiResponse, ApiServer};
 pub use dialler::Dialler;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 pub use endpoint::{Endpoint, EndpointLease};
-pub use endpoints::{Endpoints, ResolveState};
-pub use error::{AttemptError, OutboundError};
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-pub use endpoints::{Endpoint, EndpointLease, Endpoints, ResolveState};
-pub use error::{AttemptError, OutboundError};
-=======
 pub use endpoint_failure::EndpointFailure;
-pub use endpoints::{Endpoint, EndpointLease, Endpoints, LookupFailure, ResolveState};
+pub use endpoints::{Endpoints, LookupFailure, ResolveState};
 pub use error::{AttemptError, CertificateRejection, OutboundError};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
 pub use forward_proxy::{Hosts, ProxyPassword, ProxyRequests};
 pub use handshake::server_name;
 pub use http::{HttpClient, HttpShared, OutboundRequests, RequestService};

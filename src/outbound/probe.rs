@@ -14,21 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address_rules::AddressRules;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::dial::dial_one;
 use super::endpoint::Endpoint;
 use super::endpoints::Endpoints;
-use super::error::{AttemptError, OutboundError, rejection};
-use super::handshake::{Shaken, handshake, server_name};
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use super::attempts::{Shaken, dial_one, handshake, server_name};
-use super::endpoints::{Endpoint, Endpoints};
-use super::error::{AttemptError, OutboundError, rejection};
-=======
-use super::attempts::{Shaken, dial_one, handshake, server_name};
-use super::endpoints::{Endpoint, Endpoints};
 use super::error::{AttemptError, CertificateRejection, OutboundError, rejection};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
+use super::handshake::{Shaken, handshake, server_name};
 use crate::config::{Outbound, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
 use crate::telemetry::OutboundCounters;

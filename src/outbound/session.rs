@@ -7,18 +7,10 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::attempts::Connected;
 use super::dialler::Dialler;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::endpoint::EndpointLease;
-use super::error::AttemptError;
-use super::handshake::VerifiedServer;
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use super::endpoints::EndpointLease;
-use super::error::AttemptError;
-=======
 use super::endpoint_failure::EndpointFailure;
-use super::endpoints::EndpointLease;
 use super::error::{CertificateRejection, TRUNCATED};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
+use super::handshake::VerifiedServer;
 use super::pair_lifetime::{DrainStep, OptionalTimer, PairLifetime};
 use super::relay::{OutboundRelay, OutboundRelayEnd};
 use crate::budget::MemoryBudget;

@@ -15,15 +15,9 @@ use tokio::time::{Instant, advance};
 
 use super::AddressRules;
 use super::balance::Balancer;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use super::endpoint::{Endpoint, EndpointLease};
-use super::endpoints::Endpoints;
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use super::endpoints::{Endpoint, EndpointLease, Endpoints};
-=======
 use super::endpoint_failure::EndpointFailure;
-use super::endpoints::{Endpoint, EndpointLease, Endpoints};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
+use super::endpoints::Endpoints;
 use super::outlier::Availability;
 use super::resolve::{Family, Resolution};
 use crate::config::{

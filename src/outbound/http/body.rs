@@ -15,14 +15,8 @@ use super::failure::response_failure;
 use super::pool::Pool;
 use crate::http::{BodyProgress, LocalReply, RequestInFlight, remove_from_trailers};
 use crate::outbound::dialler::Dialler;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use crate::outbound::endpoint::EndpointLease;
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use crate::outbound::endpoints::EndpointLease;
-=======
 use crate::outbound::endpoint_failure::EndpointFailure;
-use crate::outbound::endpoints::EndpointLease;
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// The response to a request of the app: the server's, or one of our own.

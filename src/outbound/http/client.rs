@@ -26,14 +26,8 @@ use crate::http::{
 use crate::io::BytesSince;
 use crate::outbound::attempts::Connected;
 use crate::outbound::dialler::Dialler;
-<<<<<<< bd565f797a5bb1a6ee5aad99344a46a9deac80d1
 use crate::outbound::endpoint::{Endpoint, EndpointLease};
-||||||| f48a2d59def20f4b4234f8d8b1f4ff2037fb968d
-use crate::outbound::endpoints::{Endpoint, EndpointLease};
-=======
 use crate::outbound::endpoint_failure::EndpointFailure;
-use crate::outbound::endpoints::{Endpoint, EndpointLease};
->>>>>>> f272267160a50812839396a15b71303c09cf7c33
 use crate::outbound::error::OutboundError;
 use crate::outbound::session::OutboundSession;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
