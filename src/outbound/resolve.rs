@@ -11,12 +11,12 @@ use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, Resolver};
 use tokio::time::timeout;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod system_config;
 
 /// How long one try may take, and how many there are.
 const TRY: Duration = Duration::from_secs(1);
@@ -80,10 +80,9 @@ enum DnsAnswer {
 
 /// Looks `name` up: in `/etc/hosts`, else by the servers of `/etc/resolv.conf`, both of which are read each time. Nothing is kept.
 pub(super) async fn resolve(name: &str) -> Resolution {
-    let (config, options) = match read_system_conf() {
+    let (config, options) = match system_config::read() {
         Ok(read) => read,
-        // `/etc/hosts` may know it all the same.
-        Err(_) => (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()),
+        Err(error) => return Resolution::Failed(format!("/etc/resolv.conf: {error}")),
     };
     resolve_by(config, options, TokioRuntimeProvider::default(), name).await
 }
