@@ -1,5 +1,7 @@
 //! The endpoints of one outbound listener: which addresses there are now, and what is known of each.
 
+mod lookups;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,21 +10,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::address_rules::{AddressRejection, AddressRules};
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
-use super::resolve::{Resolution, resolve};
+use super::resolve::Resolution;
 use crate::config::{Host, HttpProxy, Outbound, Target};
 use crate::lifecycle::OutboundHealth;
-use crate::telemetry::{EndpointCounts, OutboundCounters, ResolveResult};
+use crate::telemetry::{EndpointCounts, OutboundCounters};
 
 /// Names are not looked up more often than this, whatever their TTL says: the platform's have none.
 const MIN_REFRESH: Duration = Duration::from_secs(5);
-
-/// But for a failure of an endpoint, after which the name is looked up at once.
-const MIN_REFRESH_ON_FAILURE: Duration = Duration::from_secs(1);
 
 /// How long an endpoint that has shown a retirement certificate is believed to be about to stop: it has ten seconds.
 const RETIREMENT: Duration = Duration::from_secs(60);
@@ -175,57 +174,6 @@ impl Endpoints {
             }
         }
         names
-    }
-
-    /// Keeps the endpoints up to date, for ever. At once done where there is no name.
-    pub async fn run(&self) {
-        let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
-        let mut reported = false;
-        loop {
-            let (mut next, mut failure) = (self.refresh, None);
-            for name in self.names() {
-                let began = std::time::Instant::now();
-                let resolution = resolve(name).await;
-                let result = match &resolution {
-                    Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
-                    Resolution::Empty => ResolveResult::Empty,
-                    Resolution::Failed(_) => ResolveResult::Failed,
-                };
-                self.counters.count_resolve(result, began);
-                match self.resolved(name, resolution, &mut found) {
-                    Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
-                    Err(why) => {
-                        next = MIN_REFRESH;
-                        failure = Some(format!("{name}: {why}"));
-                    }
-                }
-            }
-            match failure {
-                Some(why) if !reported => {
-                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
-                    reported = true;
-                    self.note_failure(why);
-                }
-                Some(why) => self.note_failure(why),
-                None => {
-                    if reported {
-                        tracing::info!(to = %self.name, "name lookup recovered");
-                    }
-                    reported = false;
-                    self.know();
-                }
-            }
-            if self.names().is_empty() {
-                return std::future::pending().await;
-            }
-            tokio::select! {
-                () = sleep(next) => {}
-                () = async {
-                    sleep(MIN_REFRESH_ON_FAILURE).await;
-                    self.failed.notified().await;
-                } => {}
-            }
-        }
     }
 
     /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
