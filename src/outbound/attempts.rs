@@ -272,6 +272,7 @@ impl<'a> Attempts<'a> {
     fn fail(&mut self, endpoint: &Endpoint, error: AttemptError, connected: Option<(Duration, &ServerName<'static>)>) {
         self.dialler.counters.count_attempt(error.result());
         match error {
+            _ if error.is_local() => {}
             AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint),
             _ => self.dialler.endpoints.failed(endpoint),
         }
@@ -367,7 +368,9 @@ impl<'a> Attempts<'a> {
             while let Some(joined) = racing.join_next().await {
                 if let Ok(DialResult { lease, result: Err(error), .. }) = joined {
                     counters.count_attempt(error.result());
-                    endpoints.failed(lease.endpoint());
+                    if !error.is_local() {
+                        endpoints.failed(lease.endpoint());
+                    }
                 }
             }
         });
@@ -407,7 +410,7 @@ pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts
 /// A connection to `addr`, which has to accept within `limit`.
 pub(super) async fn dial_addr(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
     let dialled = timeout(limit, connect_tcp(addr)).await.map_err(|_| AttemptError::ConnectTimeout(limit))?;
-    dialled.map_err(|error| AttemptError::of_connect(error, limit))
+    dialled.map_err(|error| AttemptError::of_connect(error, addr, limit))
 }
 
 /// The name that is asked for, and mostly verified, where `host` is dialled.

@@ -15,6 +15,7 @@ mod forward_proxy;
 pub mod fuzzing;
 mod http;
 mod http_connect;
+mod local_error;
 mod outlier;
 mod probe;
 mod relay;
