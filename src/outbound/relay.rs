@@ -120,7 +120,9 @@ impl OutboundRelay {
         if memory <= MIN_BACKLOG_BYTES || self.reservation.budget().limit().is_none() {
             return false;
         }
-        let (keeps_up, keeps_down) = (!self.to_endpoint.is_empty() || self.is_unflushed, !self.to_app.is_empty());
+        let keeps_up = !self.to_endpoint.is_empty() || self.is_unflushed;
+        // Of a record, or a message of TLS, that the endpoint does not end.
+        let keeps_down = !self.to_app.is_empty() || self.endpoint.unread() > MIN_BACKLOG_BYTES;
         let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
         while stall.poll_check(cx).is_ready() {
             let down = match &self.app {

@@ -124,10 +124,12 @@ impl HttpClient {
             // Should the app go meanwhile, the entry knows what was carried.
             entry.fields.bytes_since = Some(BytesSince::now(&channel.meter));
             channel.meter.limit_reading(Some(MAX_BEFORE_RESPONSE));
+            channel.backlog.begin_head();
             let sent = channel.sender.try_send_request(request);
             let mut error = match sent.await {
                 Ok(response) => {
                     channel.meter.limit_reading(None);
+                    channel.backlog.end_head();
                     let exchange = Exchange {
                         channel,
                         pool: Arc::clone(&self.pool),

@@ -8,7 +8,6 @@ use super::channel::Channel;
 use crate::http::{HeadRejection, LocalReply, io_cause};
 use crate::io::ReadLimitReached;
 use crate::outbound::error::{AttemptError, OutboundError, rejection};
-use crate::relay::NoBacklogProgress;
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Violation;
 
@@ -64,8 +63,8 @@ pub(super) fn response_failure(error: &hyper::Error, channel: &Channel) -> (Outb
         let message = detail.clone().unwrap_or_else(|| reason.meaning().to_owned());
         return (*reason, message);
     }
-    if channel.backlog.is_evicted() {
-        return (Reason::Overloaded, NoBacklogProgress.to_string());
+    if let Some(why) = channel.backlog.evicted() {
+        return (Reason::Overloaded, why.to_owned());
     }
     if let Some(cause) = io_cause(error) {
         if let Some(alert) = rejection(cause) {

@@ -46,6 +46,14 @@ impl Kernel {
         matches!(self, Self::Client { .. })
     }
 
+    /// Bytes of a message that is not whole.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Server(_) => 0,
+            Self::Client { message, .. } => message.capacity(),
+        }
+    }
+
     /// Opens what the peer seals from now on.
     pub(super) fn next_rx(&mut self) -> NextSecrets {
         match self {
