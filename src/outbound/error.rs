@@ -8,7 +8,12 @@ use std::time::Duration;
 use rustls::{AlertDescription, InvalidMessage};
 
 use super::address_rules::AddressRejection;
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
 use crate::identity::{Guid, Identity};
+||||||| 7756452b60f8d08be199078e2090530e33294387
+=======
+use super::local_error::LocalError;
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
 use crate::tls::{self, Violation};
 use crate::trust::{ServerDenial, ServerDenialReason};
@@ -76,6 +81,9 @@ pub enum AttemptError {
     /// It could not be reached.
     #[error("the endpoint cannot be reached: {0}")]
     ConnectFailed(io::Error),
+    /// It was not asked, as this machine lacks something.
+    #[error("{0} ({1})")]
+    Local(LocalError, io::Error),
     /// The HTTP proxy on the way does not let us through.
     #[error("the proxy on the way answers {0}")]
     ProxyRefused(String),
@@ -209,6 +217,18 @@ impl AttemptError {
             Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => {
                 "see whether TLS is spoken on that port, and the server's log"
             }
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
+||||||| 7756452b60f8d08be199078e2090530e33294387
+            Self::ProxyUnreachable(_) => Some("see whether that proxy runs, or correct --outbound-proxy"),
+            Self::NotTls => Some("see whether the port is the right one"),
+            Self::HandshakeFailed(error) if is_cut_off(error) => Some("see whether the app behind it runs"),
+=======
+            Self::Local(lack, _) => Some(lack.remedy()),
+            Self::ProxyUnreachable(error) if error.is_local() => error.remedy(),
+            Self::ProxyUnreachable(_) => Some("see whether that proxy runs, or correct --outbound-proxy"),
+            Self::NotTls => Some("see whether the port is the right one"),
+            Self::HandshakeFailed(error) if is_cut_off(error) => Some("see whether the app behind it runs"),
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
             Self::Denied(denial) => denial.remedy(),
             Self::Rejected(rejection) => return rejection.remedy(),
         })
@@ -227,6 +247,8 @@ impl AttemptError {
             Self::ConnectTimeout(_) => Reason::ConnectTimeout,
             Self::ProxySilent(_) => Reason::ConnectTimeout,
             Self::ConnectFailed(_) | Self::ProxyRefused(_) | Self::ProxyBroken(_) => Reason::ConnectFailed,
+            Self::Local(LocalError::NotPermitted, _) => Reason::ConnectFailed,
+            Self::Local(..) => Reason::Overloaded,
             Self::ProxyUnreachable(error) => error.reason(),
             Self::HandshakeTimeout(_) => Reason::HandshakeTimeout,
             Self::HandshakeFailed(_) | Self::NotTls => Reason::HandshakeFailed,
@@ -243,7 +265,11 @@ impl AttemptError {
     /// How much it says of what is wrong, where several attempts have failed in several ways.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::ConnectRefused | Self::ConnectTimeout(_) | Self::ConnectFailed(_) | Self::ProxyUnreachable(_) => 0,
+            Self::ConnectRefused
+            | Self::ConnectTimeout(_)
+            | Self::ConnectFailed(_)
+            | Self::Local(..)
+            | Self::ProxyUnreachable(_) => 0,
             Self::ProxyRefused(_)
             | Self::ProxySilent(_)
             | Self::ProxyBroken(_)
@@ -260,6 +286,7 @@ impl AttemptError {
             Self::ConnectRefused
             | Self::ConnectTimeout(_)
             | Self::ConnectFailed(_)
+            | Self::Local(..)
             | Self::ProxyUnreachable(_)
             | Self::ProxySilent(_)
             | Self::ProxyBroken(_)
@@ -270,8 +297,20 @@ impl AttemptError {
         }
     }
 
-    /// What a failed dial is.
-    pub(super) fn of_connect(error: io::Error, limit: Duration) -> Self {
+    /// Whether it says nothing of the endpoint, which was not asked.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Self::Local(..) => true,
+            Self::ProxyUnreachable(error) => error.is_local(),
+            _ => false,
+        }
+    }
+
+    /// What a failed dial of `addr` is.
+    pub(super) fn of_connect(error: io::Error, addr: SocketAddr, limit: Duration) -> Self {
+        if let Some(lack) = LocalError::of(&error, addr) {
+            return Self::Local(lack, error);
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectRefused,
             io::ErrorKind::TimedOut => Self::ConnectTimeout(limit),

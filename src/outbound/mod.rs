@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod handshake;
 mod http;
 mod http_connect;
+mod local_error;
 mod outlier;
 mod pair_lifetime;
 mod probe;

@@ -11,12 +11,18 @@ use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
 use hickory_resolver::system_conf::parse_resolv_conf;
+||||||| 7756452b60f8d08be199078e2090530e33294387
+use hickory_resolver::system_conf::read_system_conf;
+=======
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 use hickory_resolver::{Hosts, Resolver};
 use tokio::time::timeout;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod system_config;
 
 /// Where the system says who answers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -86,10 +92,21 @@ enum DnsAnswer {
 
 /// Looks `name` up: in `/etc/hosts`, else by the servers of `/etc/resolv.conf`, both of which are read each time. Nothing is kept.
 pub(super) async fn resolve(name: &str) -> Resolution {
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
     let (config, options) = match std::fs::read(RESOLV_CONF) {
         Ok(text) => system_config(&text),
         // `/etc/hosts` may know it all the same.
         Err(_) => (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()),
+||||||| 7756452b60f8d08be199078e2090530e33294387
+    let (config, options) = match read_system_conf() {
+        Ok(read) => read,
+        // `/etc/hosts` may know it all the same.
+        Err(_) => (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()),
+=======
+    let (config, options) = match system_config::read() {
+        Ok(read) => read,
+        Err(error) => return Resolution::Failed(format!("/etc/resolv.conf: {error}")),
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     };
     resolve_by(config, options, TokioRuntimeProvider::default(), name).await
 }

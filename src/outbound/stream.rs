@@ -45,6 +45,14 @@ impl EndpointStream {
         }
     }
 
+    /// Bytes of what the server has sent and nobody has read yet.
+    pub(super) fn unread(&self) -> usize {
+        match self {
+            Self::Tls(stream) => stream.unread(),
+            Self::Plain(_) => 0,
+        }
+    }
+
     /// Bytes that it holds.
     pub(super) fn memory(&self) -> usize {
         match self {
@@ -123,7 +131,7 @@ impl AsyncWrite for EndpointWriter<'_> {
 impl AsyncRead for EndpointStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => stream.poll_read_bounded(cx, buf),
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
         }
     }

@@ -70,16 +70,35 @@ static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
 /// written costs one relaxed load, of tracing's own copy of the level.
 struct Threshold;
 
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
 /// How the events of the DNS resolver's crates are called.
 const RESOLVER: &str = "hickory_";
 
+||||||| 7756452b60f8d08be199078e2090530e33294387
+=======
+/// Crates that have something to say of each packet that they get, so that whoever sends those would fill the log. What comes of it is said by
+/// us, once; theirs is for whoever looks closer.
+const TALKATIVE: &str = "hickory_";
+
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 impl Threshold {
     fn passes(metadata: &Metadata<'_>) -> bool {
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
         // The resolver warns of each datagram that is not what was asked for, which anybody may send: what comes of a lookup is said by us.
         let least = if metadata.target().starts_with(RESOLVER) { LogLevel::Debug } else { LogLevel::Off };
         let level = log_level();
         *metadata.level() <= filter(level) && level as u8 >= least as u8
+||||||| 7756452b60f8d08be199078e2090530e33294387
+        *metadata.level() <= filter(log_level())
+=======
+        let level = log_level();
+        *metadata.level() <= filter(level) && !is_kept_back(metadata, level)
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     }
+}
+
+fn is_kept_back(metadata: &Metadata<'_>, level: LogLevel) -> bool {
+    filter(level) < LevelFilter::DEBUG && metadata.target().starts_with(TALKATIVE)
 }
 
 impl<S> Filter<S> for Threshold {
@@ -111,6 +130,27 @@ fn filter(level: LogLevel) -> LevelFilter {
 mod tests {
     use super::*;
     use crate::telemetry::format::tests::SharedOutput;
+
+    #[test]
+    fn what_the_resolver_says_of_each_packet_is_for_whoever_looks_closer() {
+        let passes = |level| {
+            let sink = SharedOutput::default();
+            let writer = sink.clone();
+            let asked = tracing_subscriber::filter::filter_fn(move |metadata| {
+                *metadata.level() <= filter(level) && !is_kept_back(metadata, level)
+            });
+            let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_filter(asked);
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+                tracing::warn!(target: "hickory_net::udp::udp_client_stream", "theirs");
+                tracing::warn!(target: "vestibule::outbound", "ours");
+            });
+            let text = sink.take();
+            (text.contains("theirs"), text.contains("ours"))
+        };
+        assert_eq!(passes(LogLevel::Warn), (false, true));
+        assert_eq!(passes(LogLevel::Info), (false, true));
+        assert_eq!(passes(LogLevel::Debug), (true, true));
+    }
 
     #[test]
     fn the_default_is_info_and_a_change_is_asked_of_every_place_anew() {

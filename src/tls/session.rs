@@ -125,6 +125,11 @@ impl Session {
         self.0.peer_closed
     }
 
+    /// Bytes that the peer makes it hold: a message that is not whole.
+    pub fn memory(&self) -> usize {
+        self.0.kernel.as_ref().map_or(0, |kernel| kernel.memory())
+    }
+
     /// Opens the sealed records at the front of `wire`, in place, handing the plaintext of each to `sink` until it breaks. Alerts
     /// for the peer are appended to `out`; a key update that is owed to it is for [`Session::write_key_update`].
     ///

@@ -21,6 +21,12 @@ use crate::policy::Permit;
 use crate::sys::socket;
 use crate::trust::AuthenticatedServer;
 
+/// What a record and the beginning of the next have around what they carry.
+const OVERHEAD: usize = 1024;
+
+/// Less than that, left over from the last record, is not worth a read of its own.
+const SCRAPS: usize = 1024;
+
 /// A session on its connection.
 ///
 /// Reading ends with the peer's close_notify, and with [`io::ErrorKind::UnexpectedEof`] if the connection ends without it: what was
@@ -107,7 +113,9 @@ impl Stream {
         while self.plaintext.is_empty() && !self.session.peer_closed() && self.broken.is_none() {
             if self.more_held {
                 buffers::with(|buffers| self.open_held(&mut buffers.output, &mut nowhere));
-            } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere)).is_pending() {
+            } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere, RECORD + READ))
+                .is_pending()
+            {
                 // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
                 let _ = self.poll_deliver_by_thread(cx);
                 return Poll::Pending;
@@ -131,9 +139,33 @@ impl Stream {
         self.plaintext.is_empty() && !self.more_held && (self.session.peer_closed() || self.broken.is_some())
     }
 
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
     /// Bytes that are held until more comes, or the peer takes them.
+||||||| 7756452b60f8d08be199078e2090530e33294387
+    /// Bytes that are held beside the session's own.
+=======
+    /// Bytes that are held beside the session's keys.
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     pub fn memory(&self) -> usize {
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
         self.held.memory() + self.plaintext.memory() + self.unsent.memory() + self.session.memory()
+||||||| 7756452b60f8d08be199078e2090530e33294387
+        self.held.memory() + self.plaintext.memory() + self.unsent.memory()
+=======
+        self.unread() + self.unsent.memory()
+    }
+
+    /// Bytes of what has come and was not read: plaintext, and records and messages of TLS that are not whole.
+    pub(crate) fn unread(&self) -> usize {
+        self.held.memory() + self.plaintext.memory() + self.session.memory()
+    }
+
+    /// As [`AsyncRead::poll_read`], of a peer that is not to make us hold more than the rest of a record: no more is read than `into` has room
+    /// for.
+    pub(crate) fn poll_read_bounded(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = into.remaining() + OVERHEAD;
+        self.poll_read_by(cx, into, room)
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     }
 
     /// Hands what comes next to `sink`, record by record, until that breaks: what was read already, or what comes by reading once, at most
@@ -324,11 +356,17 @@ impl Stream {
         self.held = held;
     }
 
-    /// Reads ciphertext once and opens it into `into`, as far as there is room.
-    fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
+    /// Reads ciphertext once, so that there are at most `room` bytes of it, and opens it into `into`, as far as there is room there.
+    fn poll_open_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+        into: &mut ReadBuf<'_>,
+        room: usize,
+    ) -> Poll<()> {
         let mut plaintext = std::mem::take(&mut self.plaintext);
         let sink = |payload: &[u8]| fill(into, &mut plaintext, payload);
-        let polled = self.poll_read_and_open(cx, buffers, RECORD + READ, sink);
+        let polled = self.poll_read_and_open(cx, buffers, room, sink);
         self.plaintext = plaintext;
         polled
     }
@@ -342,36 +380,39 @@ fn fill(into: &mut ReadBuf<'_>, plaintext: &mut UnreadBytes, payload: &[u8]) -> 
     if into.remaining() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+impl Stream {
+    /// Reads into `into` what has come already, or else what comes by reading ciphertext once, so that there are at most `room` bytes of it
+    /// where no record is longer.
+    fn poll_read_by(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>, room: usize) -> Poll<io::Result<()>> {
         if into.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         let before = into.filled().len();
+        let mut may_read = false;
         loop {
-            let waiting = this.plaintext.rest();
+            let got = into.filled().len() - before;
+            let waiting = self.plaintext.rest();
             if !waiting.is_empty() {
                 let now = waiting.len().min(into.remaining());
                 into.put_slice(&waiting[..now]);
-                this.plaintext.advance(now);
-            } else if this.more_held {
-                buffers::with(|buffers| this.open_held(&mut buffers.output, into));
-            } else if into.filled().len() == before && !this.session.peer_closed() && this.broken.is_none() {
-                match buffers::with(|buffers| this.poll_open_more(cx, buffers, into)) {
-                    Poll::Ready(()) => {}
-                    Poll::Pending => {
-                        // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
-                        let _ = this.poll_deliver_by_thread(cx);
-                        return Poll::Pending;
-                    }
+                self.plaintext.advance(now);
+                // Behind a few bytes that were left over there is mostly more.
+                may_read = now < SCRAPS;
+            } else if self.more_held {
+                buffers::with(|buffers| self.open_held(&mut buffers.output, into));
+            } else if (got == 0 || may_read && got < SCRAPS) && !self.session.peer_closed() && self.broken.is_none() {
+                may_read = false;
+                let room = room.max(record_length(self.held.rest()).unwrap_or_default());
+                if buffers::with(|buffers| self.poll_open_more(cx, buffers, into, room)).is_pending() {
+                    // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
+                    let _ = self.poll_deliver_by_thread(cx);
+                    return if got == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
                 }
             } else {
                 // An alert that the peer does not read has no reader.
-                let _ = this.poll_deliver_by_thread(cx);
-                let nothing = into.filled().len() == before;
-                return match this.broken {
-                    Some(failure) if nothing => Poll::Ready(Err(failure.error())),
+                let _ = self.poll_deliver_by_thread(cx);
+                return match self.broken {
+                    Some(failure) if got == 0 => Poll::Ready(Err(failure.error())),
                     _ => Poll::Ready(Ok(())),
                 };
             }
@@ -379,6 +420,12 @@ impl AsyncRead for Stream {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_read_by(cx, into, RECORD + READ)
     }
 }
 

@@ -14,7 +14,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::budget::{MemoryBudget, Reservation};
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
 use crate::http::{CountedBytes, HangUp};
+||||||| 7756452b60f8d08be199078e2090530e33294387
+use crate::http::HangUp;
+=======
+use crate::http::{HangUp, MAX_HEAD};
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
@@ -22,6 +28,17 @@ use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
 /// What a connection may hold of a body however short memory is, and what is read at a time then, in bytes.
 const ALWAYS: usize = 8 * 1024;
 const READ_WHILE_SHORT: usize = 4 * 1024;
+
+/// What is read at a time else. hyper makes its buffer twice as large when a read has filled it, from 8 KiB on, and keeps it: by this it has
+/// 16 KiB at most where no head is longer.
+const READ_AT_ONCE: usize = 16 * 1024 - 1;
+
+/// There is no memory left for what the server has sent.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error(
+    "the memory for backlogs is short, and the head of the server's response is too large for what is left; raise the container's memory limit (or --memory-limit), or add instances"
+)]
+struct NoRoomForHead;
 
 /// The bytes of bodies that are on their way to one side of a connection. Costs nothing where memory is not limited.
 #[derive(Debug, Clone)]
@@ -31,9 +48,16 @@ pub(in crate::outbound) struct BodyBacklog(Option<Arc<BacklogCell>>);
 struct BacklogCell {
     budget: Arc<MemoryBudget>,
     state: Mutex<BacklogState>,
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
     /// A response is waited for: what comes before its end is kept.
     awaits_head: AtomicBool,
     evicted: OnceLock<()>,
+||||||| 7756452b60f8d08be199078e2090530e33294387
+    evicted: OnceLock<()>,
+=======
+    /// What there was no memory for, once its connection has ended for that.
+    evicted: OnceLock<String>,
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 }
 
 #[derive(Debug)]
@@ -48,12 +72,21 @@ struct BacklogState {
     reservation: Reservation,
     /// Who waits for room.
     waiting: Option<Waker>,
+    /// What has come of the head of a response, as long as that is waited for: hyper keeps it.
+    head: Option<usize>,
 }
 
 impl BodyBacklog {
     /// Of `budget`, nothing yet.
     pub(in crate::outbound) fn new(budget: &Arc<MemoryBudget>) -> Self {
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
         let state = || BacklogState { held: 0, sealed: 0, head: 0, reservation: budget.reservation(), waiting: None };
+||||||| 7756452b60f8d08be199078e2090530e33294387
+        let state = || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None };
+=======
+        let state =
+            || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None, head: None };
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
         Self(budget.limit().map(|_| {
             Arc::new(BacklogCell {
                 budget: Arc::clone(budget),
@@ -101,9 +134,25 @@ impl BodyBacklog {
         Poll::Pending
     }
 
-    /// Whether it was stuck while memory was short, and its connection has ended for that.
-    pub(in crate::outbound) fn is_evicted(&self) -> bool {
-        self.0.as_ref().is_some_and(|cell| cell.evicted.get().is_some())
+    /// From now on what comes from that side is the head of a response, until [`BodyBacklog::end_head`].
+    pub(super) fn begin_head(&self) {
+        self.set_head(Some(0));
+    }
+
+    /// The head has come.
+    pub(super) fn end_head(&self) {
+        self.set_head(None);
+    }
+
+    fn set_head(&self, head: Option<usize>) {
+        if let Some(cell) = &self.0 {
+            cell.state().head = head;
+        }
+    }
+
+    /// Why its connection has ended, if that was for want of memory.
+    pub(in crate::outbound) fn evicted(&self) -> Option<&str> {
+        self.0.as_ref()?.evicted.get().map(String::as_str)
     }
 }
 
@@ -111,6 +160,14 @@ impl BacklogCell {
     fn state(&self) -> MutexGuard<'_, BacklogState> {
         // Nothing in it can be left half-written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BacklogCell {
+    /// Its connection ends, for `why`.
+    fn evict(&self, why: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+        let _ = self.evicted.set(why.to_string());
+        io::Error::other(why)
     }
 }
 
@@ -197,6 +254,9 @@ pub(in crate::outbound) trait Side {
 
     /// Bytes that were written and that the socket would not take: it keeps them.
     fn unsent(&self) -> usize;
+
+    /// Bytes that have come and that nobody has read: it keeps them.
+    fn unread(&self) -> usize;
 }
 
 impl Side for AppStream {
@@ -210,6 +270,10 @@ impl Side for AppStream {
     fn unsent(&self) -> usize {
         0
     }
+
+    fn unread(&self) -> usize {
+        0
+    }
 }
 
 impl Side for EndpointStream {
@@ -219,6 +283,10 @@ impl Side for EndpointStream {
 
     fn unsent(&self) -> usize {
         self.unsent()
+    }
+
+    fn unread(&self) -> usize {
+        self.unread()
     }
 }
 
@@ -236,19 +304,41 @@ struct WatchedBacklog {
     written: u64,
     /// Looks after it, while something is held.
     watch: Option<BacklogWatch>,
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
     /// The same of what has come of a head.
     head_watch: Option<BacklogWatch>,
+||||||| 7756452b60f8d08be199078e2090530e33294387
+=======
+    read: u64,
+    /// What has come and is not whole counts.
+    received: Reservation,
+    /// Looks after that, while there is some.
+    received_watch: Option<BacklogWatch>,
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 }
 
 impl<S> BacklogStream<S> {
     /// `stream`, to which the bytes of `backlog` go.
     pub(in crate::outbound) fn new(stream: S, backlog: &BodyBacklog) -> Self {
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
         let watched = |cell: &Arc<BacklogCell>| WatchedBacklog {
             backlog: Arc::clone(cell),
             written: 0,
             watch: None,
             head_watch: None,
         };
+||||||| 7756452b60f8d08be199078e2090530e33294387
+        let watched = |cell: &Arc<BacklogCell>| WatchedBacklog { backlog: Arc::clone(cell), written: 0, watch: None };
+=======
+        let watched = |cell: &Arc<BacklogCell>| WatchedBacklog {
+            backlog: Arc::clone(cell),
+            written: 0,
+            watch: None,
+            read: 0,
+            received: cell.budget.reservation(),
+            received_watch: None,
+        };
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
         Self { stream, watched: backlog.0.as_ref().map(watched).map(Box::new) }
     }
 
@@ -311,11 +401,46 @@ impl<S: Side> BacklogStream<S> {
             if watch.is_stuck(Transferred { up: 0, down: delivered() }, false, holds)
                 && backlog.budget.is_under_pressure()
             {
-                let _ = backlog.evicted.set(());
-                return Poll::Ready(io::Error::other(NoBacklogProgress));
+                return Poll::Ready(backlog.evict(NoBacklogProgress));
             }
         }
         Poll::Pending
+    }
+
+    /// What has come of reading from it, `read` bytes more: what the other end makes us keep counts, and is not more than there is room for.
+    fn note_read(&mut self, cx: &mut Context<'_>, came: Poll<io::Result<()>>, read: usize) -> Poll<io::Result<()>> {
+        let Some(watched) = self.watched.as_deref_mut() else { return came };
+        watched.read += read as u64;
+        let mut state = watched.backlog.state();
+        let head = state.head.as_mut().map_or(0, |head| {
+            *head = (*head + read).min(MAX_HEAD);
+            *head
+        });
+        drop(state);
+        let held = head + self.stream.unread();
+        if held <= ALWAYS {
+            watched.received.set(0);
+            watched.received_watch = None;
+            return came;
+        }
+        match head > ALWAYS {
+            true if watched.received.try_resize(held).is_err() => {
+                return Poll::Ready(Err(watched.backlog.evict(NoRoomForHead)));
+            }
+            true => {}
+            false => watched.received.set(held),
+        }
+        if came.is_ready() {
+            return came;
+        }
+        let transferred = Transferred { up: 0, down: watched.read };
+        let watch = watched.received_watch.get_or_insert_with(|| BacklogWatch::new(transferred));
+        while watch.poll_check(cx).is_ready() {
+            if watch.is_stuck(transferred, false, true) && watched.backlog.budget.is_under_pressure() {
+                return Poll::Ready(Err(watched.backlog.evict(NoBacklogProgress)));
+            }
+        }
+        came
     }
 }
 
@@ -357,10 +482,11 @@ impl<S: HangUp> HangUp for BacklogStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for BacklogStream<S> {
+impl<S: AsyncRead + Side + Unpin> AsyncRead for BacklogStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let is_under_pressure = this.watched.as_ref().is_some_and(|watched| watched.backlog.budget.is_under_pressure());
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
         if !is_under_pressure || buf.remaining() <= READ_WHILE_SHORT {
             let before = buf.filled().len();
             let read = Pin::new(&mut this.stream).poll_read(cx, buf);
@@ -371,6 +497,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for BacklogStream<S> {
         let filled = part.filled().len();
         buf.advance(filled);
         this.note_read(cx, filled, read)
+||||||| 7756452b60f8d08be199078e2090530e33294387
+        if !is_under_pressure || buf.remaining() <= READ_WHILE_SHORT {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
+        let read = Pin::new(&mut this.stream).poll_read(cx, &mut part);
+        let filled = part.filled().len();
+        buf.advance(filled);
+        read
+=======
+        let most = if is_under_pressure { READ_WHILE_SHORT } else { READ_AT_ONCE };
+        let before = buf.filled().len();
+        let came = if buf.remaining() <= most {
+            Pin::new(&mut this.stream).poll_read(cx, buf)
+        } else {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+            let came = Pin::new(&mut this.stream).poll_read(cx, &mut part);
+            let filled = part.filled().len();
+            buf.advance(filled);
+            came
+        };
+        this.note_read(cx, came, buf.filled().len() - before)
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     }
 }
 
@@ -403,5 +552,57 @@ impl<S: AsyncWrite + Side + Unpin> AsyncWrite for BacklogStream<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::budget::Budgets;
+
+    /// A side that is read from, and who writes to it.
+    fn side(budget: &Arc<MemoryBudget>) -> (BacklogStream<AppStream>, BodyBacklog, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let backlog = BodyBacklog::new(budget);
+        (BacklogStream::new(AppStream::Unix(ours), &backlog), backlog, theirs)
+    }
+
+    #[tokio::test]
+    async fn a_read_never_fills_the_memory_that_hyper_would_make_twice_as_large() {
+        let (mut stream, _, mut other) = side(&Budgets::new(None, None).backlogs);
+        other.write_all(&[7; 64 * 1024]).await.unwrap();
+        let mut space = [0; 64 * 1024];
+        assert_eq!(stream.read(&mut space).await.unwrap(), READ_AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_of_a_head_counts_until_the_head_is_whole() {
+        let budget = Budgets::new(None, Some(1 << 20)).backlogs;
+        let (mut stream, backlog, mut other) = side(&budget);
+        let mut space = [0; 64 * 1024];
+        backlog.begin_head();
+        other.write_all(&[b'a'; 10_000]).await.unwrap();
+        assert_eq!(stream.read(&mut space).await.unwrap(), 10_000);
+        assert_eq!(budget.held(), 10_000);
+        backlog.end_head();
+        other.write_all(b"body").await.unwrap();
+        assert_eq!(stream.read(&mut space).await.unwrap(), 4);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_head_for_which_there_is_no_memory_ends_its_connection_and_says_so() {
+        let budget = Budgets::new(None, Some(64 * 1024)).backlogs;
+        let (mut stream, backlog, mut other) = side(&budget);
+        backlog.begin_head();
+        other.write_all(&[b'a'; 10_000]).await.unwrap();
+        let mut space = [0; 64 * 1024];
+        stream.read(&mut space).await.unwrap_err();
+        assert!(backlog.evicted().unwrap().contains("head of the server's response"));
+        assert_eq!(budget.held(), 0);
+        drop(stream);
     }
 }

@@ -28,7 +28,6 @@ use crate::io::{AppStream, Socket};
 use crate::lifecycle::Phase;
 use crate::outbound::dialler::Dialler;
 use crate::outbound::session::OutboundSession;
-use crate::relay::NoBacklogProgress;
 use crate::telemetry::{CutReason, OutboundCloseReason, OutboundLogEntry};
 
 /// A head has to be complete so long after its first byte.
@@ -238,8 +237,8 @@ async fn serve_spell<H: RequestHandler>(
             }
         }
     };
-    if switch.backlog.is_evicted() {
-        cut.set(OutboundCloseReason::Overloaded, Some(NoBacklogProgress.to_string()));
+    if let Some(why) = switch.backlog.evicted() {
+        cut.set(OutboundCloseReason::Overloaded, Some(why.to_owned()));
     }
     if done.is_none() {
         cut.set(OutboundCloseReason::DrainTimeout, None);

@@ -130,6 +130,7 @@ fn is_about_the_network(error: &ApiError) -> bool {
             AttemptError::ConnectRefused
                 | AttemptError::ConnectTimeout(_)
                 | AttemptError::ConnectFailed(_)
+                | AttemptError::Local(..)
                 | AttemptError::HandshakeTimeout(_)
         ),
         _ => false,

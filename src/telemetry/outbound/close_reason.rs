@@ -119,7 +119,7 @@ impl OutboundCloseReason {
                 ("No pair of ours, or no CA of `--outbound-ca`, was loaded yet", "platform, `--outbound-ca`")
             }
             Self::Overloaded => (
-                "A limit on connections was reached, or memory is short and the connection was stuck; `detail` names it",
+                "A limit was reached: on connections, or this machine's on ports, descriptors or memory; or memory is short and the connection was stuck; `detail` names it",
                 "limits",
             ),
             Self::EndpointTruncated => (

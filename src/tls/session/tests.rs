@@ -536,8 +536,11 @@ fn a_servers_tickets_are_kept_for_its_next_session() {
 #[test]
 fn a_servers_messages_may_come_in_parts_and_several_at_once() {
     let (mut ours, mut theirs) = with_rogue_server(TLS13);
-    for part in TICKET.chunks(1) {
+    assert_eq!(ours.memory(), 0);
+    for (nth, part) in TICKET.chunks(1).enumerate() {
+        let is_whole = nth + 1 == TICKET.len();
         assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, part)), Some(0));
+        assert!(if is_whole { ours.memory() == 0 } else { ours.memory() > nth }, "what waits for its rest is memory");
     }
     let several = [&TICKET[..], &TICKET, &TICKET[..9]].concat();
     assert_eq!(takes(&mut ours, &mut sealed(&mut theirs, ContentType::Handshake, &several)), Some(0));

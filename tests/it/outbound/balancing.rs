@@ -1,11 +1,18 @@
 //! Several endpoints: which is dialled, and what becomes of those that fail.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use super::{Caller, app_guid, entry, outbound, say, server};
+use crate::clients::Backend;
 use crate::support::client::Ending;
+use crate::support::machine::in_namespaces;
 use crate::support::sidecar::Setup;
 use crate::support::{app, eventually};
 
@@ -306,4 +313,38 @@ fn a_name_in_the_hosts_file_is_looked_up_and_one_that_is_nowhere_has_no_endpoint
     let entry = entry(&sidecar, "completed");
     assert_eq!(entry["endpoint_addr"], serving.addr().to_string());
     assert_eq!(entry["server_name"], backend.credentials.instance());
+}
+
+#[test]
+fn an_endpoint_is_not_blamed_for_ports_that_this_machine_lacks() {
+    let here = "outbound::balancing::an_endpoint_is_not_blamed_for_ports_that_this_machine_lacks";
+    let prepare = "ip link set lo up";
+    if !in_namespaces(here, &["--net"], prepare, Path::new("/")) {
+        return;
+    }
+    let caller = Caller::new();
+    let backends = [Backend::new(), Backend::new()];
+    // Each has an app of its own: the ports from which one app can be dialled are as many as those from which one server can.
+    let serving = backends.each_ref().map(|one| one.before(app::echo()).arg("--allow").arg("cf:any").ready());
+    let path = caller.credentials.dir().join("out.sock");
+    let rules = backends.each_ref().map(|one| format!("\"{}\"", app_guid(one))).join(", ");
+    let to = serving.each_ref().map(|one| format!("\"{}\"", one.addr())).join(", ");
+    let file = caller.credentials.dir().join("vestibule.toml");
+    let listen = path.display();
+    let text = format!("[[outbound]]\nlisten = \"unix:{listen}\"\nto = [{to}]\nexpect = [{rules}]\neject = 1\n");
+    std::fs::write(&file, text).unwrap();
+    let sidecar = Setup::proxy(&caller.credentials, app::nobody()).arg("--config").arg(file.to_str().unwrap()).ready();
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40001 40020").unwrap();
+    let answered = |stream: &mut UnixStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"x").is_ok() && matches!(stream.read(&mut [0; 1]), Ok(1))
+    };
+    let mut open: Vec<_> = (0..60).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let served = open.iter_mut().map(answered).filter(|answered| *answered).count();
+    assert!((20..=40).contains(&served), "{served}");
+    let lacking = entry(&sidecar, "overloaded");
+    assert!(lacking["detail"].as_str().unwrap().contains("no local port is free"), "{lacking}");
+    drop(open);
+    let ejected = |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with("endpoint ejected"));
+    assert!(!sidecar.lines().iter().any(ejected));
 }

@@ -240,6 +240,7 @@ fn a_family_of_which_nobody_can_say_anything_keeps_its_addresses() {
     dns.say(NAME, Reply::Addresses(vec![four(1)], 0));
     eventually("those that are left", || (endpoints(&sidecar) == 1).then_some(()));
 }
+<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
 
 #[test]
 fn a_name_that_is_not_answered_makes_no_other_of_its_listener_wait() {
@@ -263,3 +264,81 @@ fn a_name_that_is_not_answered_makes_no_other_of_its_listener_wait() {
     assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
     assert!(dns.times("one.dead.example") > 0 && dns.times("two.dead.example") > 0);
 }
+||||||| 7756452b60f8d08be199078e2090530e33294387
+=======
+
+/// A sidecar that dials all of `names`, whoever of `expect` answers.
+fn dialling_all(caller: &Caller, names: &[&str], port: u16, backend: &Backend) -> Sidecar {
+    let to: Vec<_> = names.iter().map(|name| format!("\"{name}:{port}\"")).collect();
+    let text = format!(
+        "[[outbound]]\nlisten = 0\nto = [{}]\nexpect = \"{}\"\nserver-name = \"{}\"\n",
+        to.join(", "),
+        app_guid(backend),
+        backend.credentials.instance(),
+    );
+    let file = caller.credentials.dir().join("vestibule.toml");
+    std::fs::write(&file, text).unwrap();
+    Setup::proxy(&caller.credentials, app::nobody())
+        .arg("--config")
+        .arg(file.to_str().unwrap())
+        .env("VESTIBULE_ADMIN", "127.0.0.1:0")
+        .ready()
+}
+
+#[test]
+fn a_name_that_nobody_answers_keeps_no_other_of_its_listener_waiting() {
+    let here = "outbound::names::a_name_that_nobody_answers_keeps_no_other_of_its_listener_waiting";
+    if !in_a_network_of_its_own(here, "") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    let dead = ["one.example", "two.example", "three.example"];
+    for name in dead {
+        dns.say(name, Reply::Silence);
+    }
+    dns.say(NAME, Reply::Addresses(vec![four(0)], 0));
+    let sidecar = dialling_all(&caller, &[dead[0], dead[1], dead[2], NAME], serving.addr().port(), &backend);
+    // The first connection is served, though two tries of a second each go by before anybody knows of the others.
+    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    assert!(sidecar.lines_of("name lookup failed").is_empty());
+    // So is each later lookup: while the others are asked, a change is seen.
+    dns.say(NAME, Reply::Addresses(vec![four(0), four(1)], 0));
+    eventually("another one", || (endpoints(&sidecar) == 2).then_some(()));
+    // Each is named once.
+    for name in dead {
+        sidecar.wait_until("its warning", |line| line["error"].as_str().is_some_and(|error| error.starts_with(name)));
+    }
+    let asked = dns.times(dead[0]);
+    eventually("another try", || (dns.times(dead[0]) > asked + 2).then_some(()));
+    let warned = |line: &serde_json::Value| line["error"].as_str().is_some_and(|error| error.starts_with(dead[0]));
+    assert_eq!(sidecar.lines().into_iter().filter(warned).count(), 1);
+    dns.say(dead[0], Reply::Addresses(vec![four(2)], 0));
+    let recovered = sidecar.wait_for("name lookup recovered");
+    assert_eq!(recovered["name"], dead[0]);
+    eventually("a third one", || (endpoints(&sidecar) == 3).then_some(()));
+}
+
+#[test]
+fn what_is_wrong_in_resolv_conf_is_passed_over_and_named_once() {
+    let here = "outbound::names::what_is_wrong_in_resolv_conf_is_passed_over_and_named_once";
+    if !in_a_network_of_its_own(here, "nameserver none\nsearch .svc.cluster.local a..b found.example") {
+        return;
+    }
+    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
+    let serving = everywhere(&backend);
+    dns.say(NAME, Reply::Addresses(vec![four(0)], 0));
+    dns.say("backend.found.example", Reply::Addresses(vec![four(1)], 0));
+    for name in [NAME, "backend"] {
+        let sidecar = dialling(&caller, name, serving.addr().port(), &backend);
+        assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin), "{name}");
+        let asked = dns.times(NAME);
+        if name == NAME {
+            eventually("another lookup", || (dns.times(NAME) > asked).then_some(()));
+        }
+        let told: Vec<_> = sidecar.lines().into_iter().filter(|line| line["path"] == "/etc/resolv.conf").collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0]["error"], "line 2: \"none\" is no address of a DNS server");
+    }
+}
+>>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3

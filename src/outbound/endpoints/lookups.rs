@@ -1,0 +1,123 @@
+//! The lookups of one outbound listener: each name at its own time, so that one that nobody answers keeps no other waiting.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Endpoints, MIN_REFRESH};
+use crate::outbound::resolve::{Resolution, resolve};
+use crate::telemetry::ResolveResult;
+
+/// A failure of an endpoint has its name looked up at once, but no sooner than so long after the last lookup.
+const MIN_REFRESH_ON_FAILURE: Duration = Duration::from_secs(1);
+
+/// Names that are looked up at once.
+const MAX_AT_ONCE: usize = 16;
+
+/// One name, and what has come of its last lookup.
+#[derive(Debug)]
+struct LookedUpName {
+    name: String,
+    /// When it is looked up next; `None`: that is going on.
+    due: Option<Instant>,
+    /// When that has ended; `None`: it was not looked up yet.
+    last: Option<Instant>,
+    /// Why nobody could say.
+    failure: Option<String>,
+}
+
+impl Endpoints {
+    /// Keeps the endpoints up to date, for ever. At once done where there is no name.
+    pub async fn run(&self) {
+        let begins =
+            |name: &str| LookedUpName { name: name.to_owned(), due: Some(Instant::now()), last: None, failure: None };
+        let mut names: Vec<_> = self.names().into_iter().map(begins).collect();
+        let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
+        let mut asking = JoinSet::new();
+        if names.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            let next = loop {
+                let next = names.iter_mut().enumerate().filter_map(|(nth, one)| Some((one.due?, nth, one)));
+                match next.min_by_key(|(due, nth, _)| (*due, *nth)) {
+                    // Whoever is done makes room.
+                    _ if asking.len() >= MAX_AT_ONCE => break None,
+                    Some((due, nth, one)) if due <= Instant::now() => {
+                        one.due = None;
+                        let name = one.name.clone();
+                        asking.spawn(async move {
+                            let began = std::time::Instant::now();
+                            (nth, resolve(&name).await, began)
+                        });
+                    }
+                    next => break next.map(|(due, ..)| due),
+                }
+            };
+            tokio::select! {
+                Some(joined) = asking.join_next() => {
+                    let (nth, resolution, began) = match joined {
+                        Ok(looked_up) => looked_up,
+                        // A fault of ours, which is not to be taken for an answer.
+                        Err(error) => match error.try_into_panic() {
+                            Ok(panic) => std::panic::resume_unwind(panic),
+                            Err(_) => return,
+                        },
+                    };
+                    self.counters.count_resolve(result_of(&resolution), began);
+                    self.looked_up(&mut names[nth], resolution, &mut found);
+                    if names.iter().all(|one| one.last.is_some()) {
+                        self.note_all(&names);
+                    }
+                }
+                () = async { sleep_until(next.unwrap_or_else(Instant::now)).await }, if next.is_some() => {}
+                () = self.failed.notified() => {
+                    for one in &mut names {
+                        let soonest = one.last.map(|last| last + MIN_REFRESH_ON_FAILURE);
+                        one.due = one.due.map(|due| soonest.map_or(due, |soonest| due.min(soonest)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What has come of looking up `one`, beside what was `found` of all names.
+    fn looked_up(&self, one: &mut LookedUpName, resolution: Resolution, found: &mut Vec<(String, Vec<IpAddr>)>) {
+        let now = Instant::now();
+        one.last = Some(now);
+        match self.resolved(&one.name, resolution, found) {
+            Ok(holds) => {
+                one.due = Some(now + self.refresh.min(holds.max(MIN_REFRESH)));
+                if one.failure.take().is_some() {
+                    tracing::info!(to = %self.name, name = one.name, "name lookup recovered");
+                }
+            }
+            Err(why) => {
+                one.due = Some(now + MIN_REFRESH);
+                let why = format!("{}: {why}", one.name);
+                if one.failure.is_none() {
+                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
+                }
+                one.failure = Some(why);
+            }
+        }
+    }
+
+    /// All of them were looked up.
+    fn note_all(&self, names: &[LookedUpName]) {
+        match names.iter().find_map(|one| one.failure.clone()) {
+            Some(why) => self.note_failure(why),
+            None => self.know(),
+        }
+    }
+}
+
+fn result_of(resolution: &Resolution) -> ResolveResult {
+    match resolution {
+        Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
+        Resolution::Empty => ResolveResult::Empty,
+        Resolution::Failed(_) => ResolveResult::Failed,
+    }
+}
