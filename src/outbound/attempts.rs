@@ -267,17 +267,9 @@ impl<'a> Attempts<'a> {
         self.dialler.counters.count_attempt(error.result());
         let failure = EndpointFailure::of(&error);
         match error {
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
+            _ if error.is_local() => {}
             AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint, failure),
             _ => self.dialler.endpoints.failed(endpoint, failure),
-||||||| 7756452b60f8d08be199078e2090530e33294387
-            AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint),
-            _ => self.dialler.endpoints.failed(endpoint),
-=======
-            _ if error.is_local() => {}
-            AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint),
-            _ => self.dialler.endpoints.failed(endpoint),
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
         }
         tracing::debug!(to = %self.dialler.endpoints.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
         // That nobody listens at one address says less than that somebody else has answered at another.
@@ -371,133 +363,11 @@ impl<'a> Attempts<'a> {
             while let Some(joined) = racing.join_next().await {
                 if let Ok(DialResult { lease, result: Err(error), .. }) = joined {
                     counters.count_attempt(error.result());
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-                    endpoints.failed(lease.endpoint(), EndpointFailure::of(&error));
-||||||| 7756452b60f8d08be199078e2090530e33294387
-                    endpoints.failed(lease.endpoint());
-=======
                     if !error.is_local() {
-                        endpoints.failed(lease.endpoint());
+                        endpoints.failed(lease.endpoint(), EndpointFailure::of(&error));
                     }
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
                 }
             }
         });
     }
 }
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-||||||| 7756452b60f8d08be199078e2090530e33294387
-
-/// What came of dialling one endpoint.
-struct DialResult {
-    lease: EndpointLease,
-    result: Result<TcpStream, AttemptError>,
-    took: Duration,
-}
-
-impl DialResult {
-    async fn dial(lease: EndpointLease, timeouts: OutboundTimeouts) -> Self {
-        let began = Instant::now();
-        let result = dial_one(Arc::clone(lease.endpoint()), timeouts).await;
-        Self { lease, result, took: began.elapsed() }
-    }
-}
-
-/// A connection to `endpoint`, or by way of it where it is a proxy: that has as long as a handshake to reach the server.
-pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
-    let OutboundTimeouts { connect: limit, handshake, .. } = timeouts;
-    let dialled = dial_addr(endpoint.addr, limit).await;
-    let mut tcp = dialled.map_err(|error| match &endpoint.proxy {
-        Some(_) => AttemptError::ProxyUnreachable(Box::new(error)),
-        None => error,
-    })?;
-    if let Some(proxy) = &endpoint.proxy {
-        let asked = timeout(handshake, http_connect::ask(&mut tcp, proxy, &endpoint.target)).await;
-        asked.map_err(|_| AttemptError::ProxySilent(handshake))??;
-    }
-    Ok(tcp)
-}
-
-/// A connection to `addr`, which has to accept within `limit`.
-pub(super) async fn dial_addr(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
-    let dialled = timeout(limit, connect_tcp(addr)).await.map_err(|_| AttemptError::ConnectTimeout(limit))?;
-    dialled.map_err(|error| AttemptError::of_connect(error, limit))
-}
-
-/// The name that is asked for, and mostly verified, where `host` is dialled.
-pub fn server_name(settings: &OutboundSettings, host: &Host) -> ServerName<'static> {
-    name_of(match &settings.server_name {
-        ExpectedName::Given(name) => name,
-        ExpectedName::Target | ExpectedName::Unchecked => host,
-    })
-}
-
-/// `host`, as TLS calls it.
-pub(super) fn name_of(host: &Host) -> ServerName<'static> {
-    match host {
-        Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
-        Host::Name(name) => {
-            let name = name.trim_end_matches('.').to_owned();
-            // Invariant: the configuration takes names only that are.
-            ServerName::try_from(name).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
-        }
-    }
-}
-=======
-
-/// What came of dialling one endpoint.
-struct DialResult {
-    lease: EndpointLease,
-    result: Result<TcpStream, AttemptError>,
-    took: Duration,
-}
-
-impl DialResult {
-    async fn dial(lease: EndpointLease, timeouts: OutboundTimeouts) -> Self {
-        let began = Instant::now();
-        let result = dial_one(Arc::clone(lease.endpoint()), timeouts).await;
-        Self { lease, result, took: began.elapsed() }
-    }
-}
-
-/// A connection to `endpoint`, or by way of it where it is a proxy: that has as long as a handshake to reach the server.
-pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts) -> Result<TcpStream, AttemptError> {
-    let OutboundTimeouts { connect: limit, handshake, .. } = timeouts;
-    let dialled = dial_addr(endpoint.addr, limit).await;
-    let mut tcp = dialled.map_err(|error| match &endpoint.proxy {
-        Some(_) => AttemptError::ProxyUnreachable(Box::new(error)),
-        None => error,
-    })?;
-    if let Some(proxy) = &endpoint.proxy {
-        let asked = timeout(handshake, http_connect::ask(&mut tcp, proxy, &endpoint.target)).await;
-        asked.map_err(|_| AttemptError::ProxySilent(handshake))??;
-    }
-    Ok(tcp)
-}
-
-/// A connection to `addr`, which has to accept within `limit`.
-pub(super) async fn dial_addr(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
-    let dialled = timeout(limit, connect_tcp(addr)).await.map_err(|_| AttemptError::ConnectTimeout(limit))?;
-    dialled.map_err(|error| AttemptError::of_connect(error, addr, limit))
-}
-
-/// The name that is asked for, and mostly verified, where `host` is dialled.
-pub fn server_name(settings: &OutboundSettings, host: &Host) -> ServerName<'static> {
-    name_of(match &settings.server_name {
-        ExpectedName::Given(name) => name,
-        ExpectedName::Target | ExpectedName::Unchecked => host,
-    })
-}
-
-/// `host`, as TLS calls it.
-pub(super) fn name_of(host: &Host) -> ServerName<'static> {
-    match host {
-        Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
-        Host::Name(name) => {
-            let name = name.trim_end_matches('.').to_owned();
-            // Invariant: the configuration takes names only that are.
-            ServerName::try_from(name).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
-        }
-    }
-}
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3

@@ -49,5 +49,5 @@ pub(super) async fn dial_one(endpoint: Arc<Endpoint>, timeouts: OutboundTimeouts
 /// A connection to `addr`, which has to accept within `limit`.
 pub(super) async fn dial_addr(addr: SocketAddr, limit: Duration) -> Result<TcpStream, AttemptError> {
     let dialled = timeout(limit, connect_tcp(addr)).await.map_err(|_| AttemptError::ConnectTimeout(limit))?;
-    dialled.map_err(|error| AttemptError::of_connect(error, limit))
+    dialled.map_err(|error| AttemptError::of_connect(error, addr, limit))
 }

@@ -2,14 +2,6 @@
 
 mod lookup;
 
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-||||||| 7756452b60f8d08be199078e2090530e33294387
-use std::fmt;
-=======
-mod lookups;
-
-use std::fmt;
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -23,12 +15,6 @@ use super::endpoint::{Endpoint, EndpointLease, lock};
 use super::endpoint_failure::{EndpointFailure, FailureReporter};
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-||||||| 7756452b60f8d08be199078e2090530e33294387
-use super::resolve::{Resolution, resolve};
-=======
-use super::resolve::Resolution;
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 use crate::config::{Host, HttpProxy, Outbound, Target};
 use crate::lifecycle::OutboundHealth;
 use crate::telemetry::{EndpointCounts, OutboundCounters};
@@ -127,119 +113,6 @@ impl Endpoints {
         names
     }
 
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-||||||| 7756452b60f8d08be199078e2090530e33294387
-    /// Keeps the endpoints up to date, for ever. At once done where there is no name.
-    pub async fn run(&self) {
-        let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
-        let mut reported = false;
-        loop {
-            let (mut next, mut failure) = (self.refresh, None);
-            for name in self.names() {
-                let began = std::time::Instant::now();
-                let resolution = resolve(name).await;
-                let result = match &resolution {
-                    Resolution::Addresses(..) | Resolution::Partly(..) => ResolveResult::Success,
-                    Resolution::Empty => ResolveResult::Empty,
-                    Resolution::Failed(_) => ResolveResult::Failed,
-                };
-                self.counters.count_resolve(result, began);
-                match self.resolved(name, resolution, &mut found) {
-                    Ok(holds) => next = next.min(holds.max(MIN_REFRESH)),
-                    Err(why) => {
-                        next = MIN_REFRESH;
-                        failure = Some(format!("{name}: {why}"));
-                    }
-                }
-            }
-            match failure {
-                Some(why) if !reported => {
-                    tracing::warn!(to = %self.name, error = %why, "name lookup failed; the addresses that were known, if any, go on; see DNS and /etc/resolv.conf");
-                    reported = true;
-                    self.note_failure(why);
-                }
-                Some(why) => self.note_failure(why),
-                None => {
-                    if reported {
-                        tracing::info!(to = %self.name, "name lookup recovered");
-                    }
-                    reported = false;
-                    self.know();
-                }
-            }
-            if self.names().is_empty() {
-                return std::future::pending().await;
-            }
-            tokio::select! {
-                () = sleep(next) => {}
-                () = async {
-                    sleep(MIN_REFRESH_ON_FAILURE).await;
-                    self.failed.notified().await;
-                } => {}
-            }
-        }
-    }
-
-    /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
-    ///
-    /// # Errors
-    /// Why nobody could say; then what was known holds.
-    pub(super) fn resolved(
-        &self,
-        name: &str,
-        resolution: Resolution,
-        found: &mut Vec<(String, Vec<IpAddr>)>,
-    ) -> Result<Duration, String> {
-        let (addresses, holds) = match resolution {
-            Resolution::Addresses(addresses, ttl) => (addresses, ttl),
-            Resolution::Partly(mut addresses, family) => {
-                let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
-                addresses.extend(known.filter(|ip| family.has(**ip)));
-                (addresses, Duration::ZERO)
-            }
-            Resolution::Empty => (Vec::new(), Duration::ZERO),
-            Resolution::Failed(why) => return Err(why),
-        };
-        found.retain(|(known, _)| known != name);
-        found.push((name.to_owned(), addresses));
-        self.replace(found);
-        if !self.current().is_empty() {
-            self.know();
-        }
-        Ok(holds)
-    }
-
-=======
-    /// `name` resolves to this, beside what was `found` of all names, and one name does not wait for another. Gives for how long it holds.
-    ///
-    /// # Errors
-    /// Why nobody could say; then what was known holds.
-    pub(super) fn resolved(
-        &self,
-        name: &str,
-        resolution: Resolution,
-        found: &mut Vec<(String, Vec<IpAddr>)>,
-    ) -> Result<Duration, String> {
-        let (addresses, holds) = match resolution {
-            Resolution::Addresses(addresses, ttl) => (addresses, ttl),
-            Resolution::Partly(mut addresses, family) => {
-                let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
-                addresses.extend(known.filter(|ip| family.has(**ip)));
-                (addresses, Duration::ZERO)
-            }
-            Resolution::Empty => (Vec::new(), Duration::ZERO),
-            Resolution::Failed(why) => return Err(why),
-        };
-        found.retain(|(known, _)| known != name);
-        found.push((name.to_owned(), addresses));
-        self.replace(found);
-        if !self.current().is_empty() {
-            self.know();
-        }
-        Ok(holds)
-    }
-
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     /// The endpoints that there are may be used, or it is known that there is none.
     fn know(&self) {
         self.known.send_replace(ResolveState::Resolved);

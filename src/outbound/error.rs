@@ -8,12 +8,8 @@ use std::time::Duration;
 use rustls::{AlertDescription, InvalidMessage};
 
 use super::address_rules::AddressRejection;
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-use crate::identity::{Guid, Identity};
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
 use super::local_error::LocalError;
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
+use crate::identity::{Guid, Identity};
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
 use crate::tls::{self, Violation};
 use crate::trust::{ServerDenial, ServerDenialReason};
@@ -202,6 +198,8 @@ impl AttemptError {
     /// What helps.
     pub fn remedy(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
+            Self::Local(lack, _) => lack.remedy(),
+            Self::ProxyUnreachable(error) if error.is_local() => return error.remedy(),
             Self::ConnectRefused => {
                 "start what should listen there (on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT)"
             }
@@ -217,18 +215,6 @@ impl AttemptError {
             Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => {
                 "see whether TLS is spoken on that port, and the server's log"
             }
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-||||||| 7756452b60f8d08be199078e2090530e33294387
-            Self::ProxyUnreachable(_) => Some("see whether that proxy runs, or correct --outbound-proxy"),
-            Self::NotTls => Some("see whether the port is the right one"),
-            Self::HandshakeFailed(error) if is_cut_off(error) => Some("see whether the app behind it runs"),
-=======
-            Self::Local(lack, _) => Some(lack.remedy()),
-            Self::ProxyUnreachable(error) if error.is_local() => error.remedy(),
-            Self::ProxyUnreachable(_) => Some("see whether that proxy runs, or correct --outbound-proxy"),
-            Self::NotTls => Some("see whether the port is the right one"),
-            Self::HandshakeFailed(error) if is_cut_off(error) => Some("see whether the app behind it runs"),
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
             Self::Denied(denial) => denial.remedy(),
             Self::Rejected(rejection) => return rejection.remedy(),
         })

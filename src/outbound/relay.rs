@@ -120,17 +120,9 @@ impl OutboundRelay {
         if memory <= MIN_BACKLOG_BYTES || self.reservation.budget().limit().is_none() {
             return false;
         }
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-        let keeps_up = !self.to_endpoint.is_empty() || self.is_unflushed;
-        // What is not whole is as good as stuck: a record, or a message of TLS.
-        let keeps_down = !self.to_app.is_empty() || self.endpoint.memory() > MIN_BACKLOG_BYTES;
-||||||| 7756452b60f8d08be199078e2090530e33294387
-        let (keeps_up, keeps_down) = (!self.to_endpoint.is_empty() || self.is_unflushed, !self.to_app.is_empty());
-=======
         let keeps_up = !self.to_endpoint.is_empty() || self.is_unflushed;
         // Of a record, or a message of TLS, that the endpoint does not end.
         let keeps_down = !self.to_app.is_empty() || self.endpoint.unread() > MIN_BACKLOG_BYTES;
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
         let stall = self.stall.get_or_insert_with(|| BacklogWatch::new(self.transferred));
         while stall.poll_check(cx).is_ready() {
             let down = match &self.app {

@@ -11,24 +11,12 @@ use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-use hickory_resolver::system_conf::parse_resolv_conf;
-||||||| 7756452b60f8d08be199078e2090530e33294387
-use hickory_resolver::system_conf::read_system_conf;
-=======
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 use hickory_resolver::{Hosts, Resolver};
 use tokio::time::timeout;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 mod system_config;
-
-/// Where the system says who answers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// What some editors begin a file with.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How long one try may take, and how many there are.
 const TRY: Duration = Duration::from_secs(1);
@@ -92,45 +80,11 @@ enum DnsAnswer {
 
 /// Looks `name` up: in `/etc/hosts`, else by the servers of `/etc/resolv.conf`, both of which are read each time. Nothing is kept.
 pub(super) async fn resolve(name: &str) -> Resolution {
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-    let (config, options) = match std::fs::read(RESOLV_CONF) {
-        Ok(text) => system_config(&text),
-        // `/etc/hosts` may know it all the same.
-        Err(_) => (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()),
-||||||| 7756452b60f8d08be199078e2090530e33294387
-    let (config, options) = match read_system_conf() {
-        Ok(read) => read,
-        // `/etc/hosts` may know it all the same.
-        Err(_) => (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()),
-=======
     let (config, options) = match system_config::read() {
         Ok(read) => read,
         Err(error) => return Resolution::Failed(format!("/etc/resolv.conf: {error}")),
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     };
     resolve_by(config, options, TokioRuntimeProvider::default(), name).await
-}
-
-/// What `text` in the form of resolv.conf(5) says, as libc takes it: what is no name in a search list is passed over, and where no server is
-/// named it is the one of this machine.
-fn system_config(text: &[u8]) -> (ResolverConfig, ResolverOpts) {
-    let text = String::from_utf8_lossy(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
-    let usable: String = text.lines().flat_map(usable_line).collect();
-    parse_resolv_conf(&usable)
-        .or_else(|_| parse_resolv_conf(usable + "nameserver 127.0.0.1\n"))
-        .unwrap_or_else(|_| (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default()))
-}
-
-/// `line` without what is no name, where it is a search list; `None`: there is nothing left of it.
-fn usable_line(line: &str) -> Option<String> {
-    let mut words = line.split_whitespace();
-    match words.next()? {
-        keyword @ ("search" | "domain") => {
-            let names: Vec<_> = words.filter(|name| Name::from_str_relaxed(name).is_ok()).collect();
-            (!names.is_empty()).then(|| format!("{keyword} {}\n", names.join(" ")))
-        }
-        _ => Some(format!("{line}\n")),
-    }
 }
 
 /// The same by the servers of `config`, which are reached through `network`.
@@ -325,36 +279,4 @@ fn of_name<'a>(records: &'a [Record], name: &'a Name, family: Family) -> Vec<&'a
     let is_address = |record: &&Record| record.record_type() == family.kind() && owners.contains(&&record.name);
     found.extend(records.iter().filter(is_address));
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &[u8]) -> (Vec<IpAddr>, Vec<String>) {
-        let (config, _) = system_config(text);
-        let servers = config.name_servers().iter().map(|server| server.ip).collect();
-        (servers, config.search().iter().map(ToString::to_string).collect())
-    }
-
-    #[test]
-    fn what_libc_passes_over_in_resolv_conf_costs_no_server() {
-        let server = vec![IpAddr::from([10, 0, 0, 53])];
-        let long = "x".repeat(70);
-        for bad in [".svc.cluster.local", "a..b", &long] {
-            let text = format!("search {bad} good.example\nnameserver 10.0.0.53\n");
-            assert_eq!(read(text.as_bytes()), (server.clone(), vec!["good.example".to_owned()]), "{bad}");
-            let text = format!("nameserver 10.0.0.53\nsearch {bad}\n");
-            assert_eq!(read(text.as_bytes()).0, server, "{bad}");
-        }
-        assert_eq!(read(b"\xef\xbb\xbfnameserver 10.0.0.53\n").0, server);
-        assert_eq!(read(b"options ndots:5\nnonsense\nnameserver 10.0.0.53").0, server);
-    }
-
-    #[test]
-    fn where_no_server_is_named_it_is_the_one_of_this_machine() {
-        for text in [&b""[..], b"# nothing\n", b"search example\n"] {
-            assert_eq!(read(text).0, [IpAddr::from(Ipv4Addr::LOCALHOST)], "{text:?}");
-        }
-    }
 }

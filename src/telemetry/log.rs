@@ -70,30 +70,14 @@ static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
 /// written costs one relaxed load, of tracing's own copy of the level.
 struct Threshold;
 
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-/// How the events of the DNS resolver's crates are called.
-const RESOLVER: &str = "hickory_";
-
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
 /// Crates that have something to say of each packet that they get, so that whoever sends those would fill the log. What comes of it is said by
 /// us, once; theirs is for whoever looks closer.
 const TALKATIVE: &str = "hickory_";
 
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 impl Threshold {
     fn passes(metadata: &Metadata<'_>) -> bool {
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-        // The resolver warns of each datagram that is not what was asked for, which anybody may send: what comes of a lookup is said by us.
-        let least = if metadata.target().starts_with(RESOLVER) { LogLevel::Debug } else { LogLevel::Off };
-        let level = log_level();
-        *metadata.level() <= filter(level) && level as u8 >= least as u8
-||||||| 7756452b60f8d08be199078e2090530e33294387
-        *metadata.level() <= filter(log_level())
-=======
         let level = log_level();
         *metadata.level() <= filter(level) && !is_kept_back(metadata, level)
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     }
 }
 
@@ -163,14 +147,8 @@ mod tests {
             // was written.
             let written = || {
                 tracing::debug!("debug line");
-                tracing::warn!(target: "hickory_net::udp", "resolver line");
                 tracing::error!("error line");
                 let text = sink.take();
-                assert_eq!(
-                    text.contains("resolver line"),
-                    text.contains("debug line"),
-                    "what packets say is for debugging"
-                );
                 (text.contains("debug line"), text.contains("error line"))
             };
             assert_eq!(written(), (false, true));

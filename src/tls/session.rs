@@ -78,11 +78,6 @@ struct SessionState {
 }
 
 impl Session {
-    /// Bytes that are kept of a server's message that is not whole: a ticket may be long.
-    pub fn memory(&self) -> usize {
-        self.0.kernel.as_ref().map_or(0, |kernel| kernel.memory())
-    }
-
     /// Takes over from a handshake with a client that is complete.
     ///
     /// # Errors

@@ -139,19 +139,8 @@ impl Stream {
         self.plaintext.is_empty() && !self.more_held && (self.session.peer_closed() || self.broken.is_some())
     }
 
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-    /// Bytes that are held until more comes, or the peer takes them.
-||||||| 7756452b60f8d08be199078e2090530e33294387
-    /// Bytes that are held beside the session's own.
-=======
     /// Bytes that are held beside the session's keys.
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     pub fn memory(&self) -> usize {
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-        self.held.memory() + self.plaintext.memory() + self.unsent.memory() + self.session.memory()
-||||||| 7756452b60f8d08be199078e2090530e33294387
-        self.held.memory() + self.plaintext.memory() + self.unsent.memory()
-=======
         self.unread() + self.unsent.memory()
     }
 
@@ -165,7 +154,6 @@ impl Stream {
     pub(crate) fn poll_read_bounded(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = into.remaining() + OVERHEAD;
         self.poll_read_by(cx, into, room)
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     }
 
     /// Hands what comes next to `sink`, record by record, until that breaks: what was read already, or what comes by reading once, at most

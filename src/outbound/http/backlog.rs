@@ -5,7 +5,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -14,13 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::budget::{MemoryBudget, Reservation};
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-use crate::http::{CountedBytes, HangUp};
-||||||| 7756452b60f8d08be199078e2090530e33294387
-use crate::http::HangUp;
-=======
-use crate::http::{HangUp, MAX_HEAD};
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
+use crate::http::{CountedBytes, HangUp, MAX_HEAD};
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
@@ -48,16 +41,8 @@ pub(in crate::outbound) struct BodyBacklog(Option<Arc<BacklogCell>>);
 struct BacklogCell {
     budget: Arc<MemoryBudget>,
     state: Mutex<BacklogState>,
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-    /// A response is waited for: what comes before its end is kept.
-    awaits_head: AtomicBool,
-    evicted: OnceLock<()>,
-||||||| 7756452b60f8d08be199078e2090530e33294387
-    evicted: OnceLock<()>,
-=======
     /// What there was no memory for, once its connection has ended for that.
     evicted: OnceLock<String>,
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 }
 
 #[derive(Debug)]
@@ -66,8 +51,6 @@ struct BacklogState {
     held: usize,
     /// Behind that, sealed.
     sealed: usize,
-    /// What has come of the head of a response that is not whole.
-    head: usize,
     /// What of both counts: it is found out when the other side does not take them.
     reservation: Reservation,
     /// Who waits for room.
@@ -79,21 +62,10 @@ struct BacklogState {
 impl BodyBacklog {
     /// Of `budget`, nothing yet.
     pub(in crate::outbound) fn new(budget: &Arc<MemoryBudget>) -> Self {
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-        let state = || BacklogState { held: 0, sealed: 0, head: 0, reservation: budget.reservation(), waiting: None };
-||||||| 7756452b60f8d08be199078e2090530e33294387
-        let state = || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None };
-=======
         let state =
             || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None, head: None };
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
         Self(budget.limit().map(|_| {
-            Arc::new(BacklogCell {
-                budget: Arc::clone(budget),
-                state: Mutex::new(state()),
-                awaits_head: AtomicBool::new(false),
-                evicted: OnceLock::new(),
-            })
+            Arc::new(BacklogCell { budget: Arc::clone(budget), state: Mutex::new(state()), evicted: OnceLock::new() })
         }))
     }
 
@@ -104,23 +76,6 @@ impl BodyBacklog {
             HeldCount { held: bytes.len(), cell: Arc::clone(cell) }
         });
         HeldBytes::new(bytes, count)
-    }
-
-    /// A response is to come: what comes of its head counts until [`Self::note_head`].
-    pub(super) fn await_head(&self) {
-        if let Some(cell) = &self.0 {
-            cell.awaits_head.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The head of the response is whole, and is whoever's it is.
-    pub(super) fn note_head(&self) {
-        if let Some(cell) = &self.0 {
-            cell.awaits_head.store(false, Ordering::Relaxed);
-            let mut state = cell.state();
-            state.head = 0;
-            state.relieve();
-        }
     }
 
     /// Ready once more of a body may be taken.
@@ -173,7 +128,7 @@ impl BacklogCell {
 
 impl BacklogState {
     fn account(&mut self) {
-        self.reservation.set(self.held + self.sealed + self.head);
+        self.reservation.set(self.held + self.sealed);
     }
 
     /// There is less of it.
@@ -304,32 +259,16 @@ struct WatchedBacklog {
     written: u64,
     /// Looks after it, while something is held.
     watch: Option<BacklogWatch>,
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-    /// The same of what has come of a head.
-    head_watch: Option<BacklogWatch>,
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
     read: u64,
     /// What has come and is not whole counts.
     received: Reservation,
     /// Looks after that, while there is some.
     received_watch: Option<BacklogWatch>,
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 }
 
 impl<S> BacklogStream<S> {
     /// `stream`, to which the bytes of `backlog` go.
     pub(in crate::outbound) fn new(stream: S, backlog: &BodyBacklog) -> Self {
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-        let watched = |cell: &Arc<BacklogCell>| WatchedBacklog {
-            backlog: Arc::clone(cell),
-            written: 0,
-            watch: None,
-            head_watch: None,
-        };
-||||||| 7756452b60f8d08be199078e2090530e33294387
-        let watched = |cell: &Arc<BacklogCell>| WatchedBacklog { backlog: Arc::clone(cell), written: 0, watch: None };
-=======
         let watched = |cell: &Arc<BacklogCell>| WatchedBacklog {
             backlog: Arc::clone(cell),
             written: 0,
@@ -338,7 +277,6 @@ impl<S> BacklogStream<S> {
             received: cell.budget.reservation(),
             received_watch: None,
         };
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
         Self { stream, watched: backlog.0.as_ref().map(watched).map(Box::new) }
     }
 
@@ -444,38 +382,6 @@ impl<S: Side> BacklogStream<S> {
     }
 }
 
-impl<S> BacklogStream<S> {
-    /// What has come of reading, of which `bytes` have come now: the head of a response that is not whole counts, and one that does not become whole
-    /// while memory is short has to go.
-    fn note_read(&mut self, cx: &mut Context<'_>, bytes: usize, read: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        let Some(watched) = &mut self.watched else { return read };
-        let WatchedBacklog { backlog, head_watch, .. } = &mut **watched;
-        if !backlog.awaits_head.load(Ordering::Relaxed) {
-            *head_watch = None;
-            return read;
-        }
-        let mut state = backlog.state();
-        if bytes > 0 {
-            state.head += bytes;
-            state.account();
-        }
-        let head = state.head;
-        drop(state);
-        if read.is_ready() || head <= ALWAYS {
-            return read;
-        }
-        let so_far = Transferred { up: 0, down: head as u64 };
-        let watch = head_watch.get_or_insert_with(|| BacklogWatch::new(so_far));
-        while watch.poll_check(cx).is_ready() {
-            if watch.is_stuck(so_far, false, true) && backlog.budget.is_under_pressure() {
-                let _ = backlog.evicted.set(());
-                return Poll::Ready(Err(io::Error::other(NoBacklogProgress)));
-            }
-        }
-        read
-    }
-}
-
 impl<S: HangUp> HangUp for BacklogStream<S> {
     fn has_hung_up(&self) -> bool {
         self.stream.has_hung_up()
@@ -486,27 +392,6 @@ impl<S: AsyncRead + Side + Unpin> AsyncRead for BacklogStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let is_under_pressure = this.watched.as_ref().is_some_and(|watched| watched.backlog.budget.is_under_pressure());
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-        if !is_under_pressure || buf.remaining() <= READ_WHILE_SHORT {
-            let before = buf.filled().len();
-            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-            return this.note_read(cx, buf.filled().len() - before, read);
-        }
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
-        let read = Pin::new(&mut this.stream).poll_read(cx, &mut part);
-        let filled = part.filled().len();
-        buf.advance(filled);
-        this.note_read(cx, filled, read)
-||||||| 7756452b60f8d08be199078e2090530e33294387
-        if !is_under_pressure || buf.remaining() <= READ_WHILE_SHORT {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
-        }
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
-        let read = Pin::new(&mut this.stream).poll_read(cx, &mut part);
-        let filled = part.filled().len();
-        buf.advance(filled);
-        read
-=======
         let most = if is_under_pressure { READ_WHILE_SHORT } else { READ_AT_ONCE };
         let before = buf.filled().len();
         let came = if buf.remaining() <= most {
@@ -519,7 +404,6 @@ impl<S: AsyncRead + Side + Unpin> AsyncRead for BacklogStream<S> {
             came
         };
         this.note_read(cx, came, buf.filled().len() - before)
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     }
 }
 

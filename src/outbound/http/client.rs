@@ -125,22 +125,12 @@ impl HttpClient {
             // Should the app go meanwhile, the entry knows what was carried.
             entry.fields.bytes_since = Some(BytesSince::now(&channel.meter));
             channel.meter.limit_reading(Some(MAX_BEFORE_RESPONSE));
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-            channel.backlog.await_head();
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
             channel.backlog.begin_head();
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
             let sent = channel.sender.try_send_request(request);
             let mut error = match sent.await {
                 Ok(response) => {
                     channel.meter.limit_reading(None);
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-                    channel.backlog.note_head();
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
                     channel.backlog.end_head();
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
                     let resources = RequestResources {
                         channel,
                         pool: Arc::clone(&self.pool),

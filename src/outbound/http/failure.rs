@@ -7,15 +7,7 @@ use hyper::StatusCode;
 use super::channel::Channel;
 use crate::http::{HeadRejection, LocalReply, io_cause};
 use crate::io::ReadLimitReached;
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
 use crate::outbound::error::{CertificateRejection, OutboundError, TRUNCATED, rejection};
-use crate::relay::NoBacklogProgress;
-||||||| 7756452b60f8d08be199078e2090530e33294387
-use crate::outbound::error::{AttemptError, OutboundError, rejection};
-use crate::relay::NoBacklogProgress;
-=======
-use crate::outbound::error::{AttemptError, OutboundError, rejection};
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Violation;
 

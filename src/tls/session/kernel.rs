@@ -46,17 +46,6 @@ impl Kernel {
         matches!(self, Self::Client { .. })
     }
 
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-    /// Bytes that are kept of a message that is not whole.
-    pub(super) fn memory(&self) -> usize {
-        match self {
-            Self::Server(_) => 0,
-            Self::Client { message, .. } => message.capacity(),
-        }
-    }
-
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
     /// Bytes of a message that is not whole.
     pub(super) fn memory(&self) -> usize {
         match self {
@@ -65,7 +54,6 @@ impl Kernel {
         }
     }
 
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
     /// Opens what the peer seals from now on.
     pub(super) fn next_rx(&mut self) -> NextSecrets {
         match self {

@@ -136,28 +136,6 @@ fn bodies_of_requests_that_the_server_does_not_read_make_room_when_memory_is_sho
     eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
     drop(stuck);
 }
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-
-#[test]
-fn heads_of_responses_that_do_not_become_whole_make_room_when_memory_is_short_and_others_go_on() {
-    let caller = Caller::new();
-    let app = HttpApp::handing_over(|mut stream| {
-        let mut head = b"HTTP/1.1 200 OK\r\nX: ".to_vec();
-        head.resize(60_000, b'x');
-        let _ = stream.write_all(&head);
-        std::thread::park();
-    });
-    let (backend, serving) = before(&app);
-    let measured = measured(sending_by(&caller, &[serving.addr()], &app_guid(&backend), ""));
-    let addr = outbound(&measured.sidecar);
-    let stuck: Vec<_> = (0..STUCK).map(|_| app_client(addr, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
-    assert_room_is_made(&measured, || {});
-    let told = |line: &Value| line["close_reason"] == "overloaded" && line["status"] == 503;
-    eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
-    drop(stuck);
-}
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
 
 #[test]
 fn heads_of_responses_that_do_not_end_are_held_to_the_memory_limit() {
@@ -178,4 +156,3 @@ fn heads_of_responses_that_do_not_end_are_held_to_the_memory_limit() {
     assert!(told["detail"].as_str().unwrap().contains("memory for backlogs"), "{told}");
     drop(waiting);
 }
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3

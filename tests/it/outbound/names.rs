@@ -240,32 +240,6 @@ fn a_family_of_which_nobody_can_say_anything_keeps_its_addresses() {
     dns.say(NAME, Reply::Addresses(vec![four(1)], 0));
     eventually("those that are left", || (endpoints(&sidecar) == 1).then_some(()));
 }
-<<<<<<< 0efa84d2879763dddf70ff92f1de6c4f3b680238
-
-#[test]
-fn a_name_that_is_not_answered_makes_no_other_of_its_listener_wait() {
-    let here = "outbound::names::a_name_that_is_not_answered_makes_no_other_of_its_listener_wait";
-    if !in_a_network_of_its_own(here, "search .svc.cluster.local") {
-        return;
-    }
-    let (caller, backend, dns) = (Caller::new(), Backend::new(), Dns::start());
-    let serving = everywhere(&backend);
-    let port = serving.addr().port();
-    for dead in ["one.dead.example", "two.dead.example"] {
-        dns.say(dead, Reply::Silence);
-    }
-    dns.say(NAME, Reply::Addresses(vec![four(0)], 0));
-    let file = caller.credentials.dir().join("vestibule.toml");
-    let to = format!("[\"one.dead.example:{port}\", \"two.dead.example:{port}\", \"{NAME}:{port}\"]");
-    let (expect, name) = (app_guid(&backend), backend.credentials.instance());
-    let text = format!("[[outbound]]\nlisten = 0\nto = {to}\nexpect = \"{expect}\"\nserver-name = \"{name}\"\n");
-    std::fs::write(&file, text).unwrap();
-    let sidecar = Setup::proxy(&caller.credentials, app::nobody()).arg("--config").arg(file.to_str().unwrap()).ready();
-    assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
-    assert!(dns.times("one.dead.example") > 0 && dns.times("two.dead.example") > 0);
-}
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
 
 /// A sidecar that dials all of `names`, whoever of `expect` answers.
 fn dialling_all(caller: &Caller, names: &[&str], port: u16, backend: &Backend) -> Sidecar {
@@ -341,4 +315,3 @@ fn what_is_wrong_in_resolv_conf_is_passed_over_and_named_once() {
         assert_eq!(told[0]["error"], "line 2: \"none\" is no address of a DNS server");
     }
 }
->>>>>>> e58fd1be1a30908f3201071bb36f6b99d1972cf3
