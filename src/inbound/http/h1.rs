@@ -25,6 +25,7 @@ use crate::inbound::active::DRAIN_IDLE_TIMEOUT;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
+use crate::sys::socket::has_input;
 
 /// A connection that was silent for so long gives up what serves requests, and takes it anew for the next one.
 const PARK_AFTER: Duration = Duration::from_millis(50);
@@ -109,7 +110,11 @@ pub(super) async fn wait(
                 return stream.is_at_end().then(|| reason_of_end(stream, false));
             }
             () = watch.changed() => {}
-            reason = over => return Some(reason),
+            reason = over => match reason {
+                // A request that has come and was not noticed yet would be lost.
+                CloseReason::ClosedIdle if has_input(stream.tcp()) => silence = None,
+                reason => return Some(reason),
+            },
             () = &mut expiring => {}
         }
     }
