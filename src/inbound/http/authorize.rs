@@ -16,9 +16,7 @@ use crate::http::path::FoldedPath;
 use crate::identity::Client;
 use crate::policy::{Denial, Permit, RequestDenial, RequestVerdict};
 use crate::telemetry::{CallerSource, RequestEntryFields, RequestReason};
-use crate::trust::ClientAuth;
-use crate::xfcc;
-use crate::xfcc::ForwardedIdentity;
+use crate::trust::{ClientAuth, ForwardedCaller, ForwardedCallerError};
 
 /// Why an anonymous caller is refused of whom a client speaks: that one may well have a certificate.
 const NOBODY_FORWARDED: &str = "the request forwards nobody, and no rule admits the anonymous";
@@ -143,39 +141,22 @@ fn caller(
         return Err(RequestReason::RouteCheck);
     }
     let values: Vec<_> = headers.get_all("x-forwarded-client-cert").iter().map(|value| value.as_bytes()).collect();
-    if values.is_empty() {
+    let needs_certificate = connection.config.xfcc_verify == XfccVerify::Require;
+    let forwarded = snapshot.client_auth.forwarded_caller(&values, needs_certificate, SystemTime::now());
+    let forwarded = forwarded.map_err(|error| {
+        connection.counters.count_caller(CallerSource::Invalid);
+        fields.detail = Some(error.to_string());
+        match error {
+            ForwardedCallerError::Malformed(_) => RequestReason::XfccInvalid,
+            ForwardedCallerError::Untrusted(_) => RequestReason::CallerUntrusted,
+        }
+    })?;
+    let Some(ForwardedCaller { caller, form, is_verified }) = forwarded else {
         connection.counters.count_caller(CallerSource::Absent);
         return Ok(match connection.config.xfcc_absent {
             XfccAbsent::Anonymous => Client::Anonymous,
             XfccAbsent::Client => connection.client.clone(),
         });
-    }
-    let identity = xfcc::parse(&values).map_err(|error| {
-        connection.counters.count_caller(CallerSource::Invalid);
-        fields.detail = Some(error.to_string());
-        RequestReason::XfccInvalid
-    })?;
-    let untrusted = |detail: String, fields: &mut RequestEntryFields| {
-        connection.counters.count_caller(CallerSource::Invalid);
-        fields.detail = Some(detail);
-        RequestReason::CallerUntrusted
-    };
-    let (caller, form, is_verified) = match (identity, &snapshot.client_auth) {
-        (ForwardedIdentity::Certificate { der, form }, ClientAuth::Certificate(authenticator)) => {
-            let verified = authenticator.anchors().verify(&[der], SystemTime::now());
-            let caller = verified.map_err(|denial| untrusted(denial.to_string(), fields))?;
-            (caller, form.as_str(), true)
-        }
-        (ForwardedIdentity::Certificate { .. }, ClientAuth::None) => {
-            return Err(untrusted("there is no client CA to verify it by".to_owned(), fields));
-        }
-        (ForwardedIdentity::Named { .. }, _) if connection.config.xfcc_verify == XfccVerify::Require => {
-            return Err(untrusted(
-                "there is no certificate in it to verify (--xfcc-verify require)".to_owned(),
-                fields,
-            ));
-        }
-        (ForwardedIdentity::Named { client, .. }, _) => (client, "envoy", false),
     };
     connection.counters.count_caller(CallerSource::Xfcc);
     fields.caller_form = Some(form);
