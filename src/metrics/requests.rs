@@ -3,7 +3,7 @@
 use strum::VariantArray;
 
 use super::{MetricsSnapshot, Sample, Value};
-use crate::telemetry::{CallerSource, MethodLabel, RequestCounters, RequestReason};
+use crate::telemetry::{CallerSource, MethodLabel, RequestCounters, RequestReason, StrippedField};
 
 /// The classes of statuses, by their first digits.
 const STATUS_CLASSES: &[(&str, usize)] = &[("1xx", 1), ("2xx", 2), ("3xx", 3), ("4xx", 4), ("5xx", 5)];
@@ -32,6 +32,15 @@ pub(super) fn refused(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
 
 pub(super) fn callers(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     by(seen, CallerSource::VARIANTS, |counters, source| (vec![source.into()], counters.callers(source)))
+}
+
+pub(super) fn stripped(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
+    by(seen, StrippedField::VARIANTS, |counters, field| (vec![field.into()], counters.stripped(field)))
+}
+
+/// There is one reason for which we turn a client away ourselves.
+pub(super) fn goaways(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
+    by(seen, &["control_frames"], |counters, reason| (vec![reason], counters.goaways()))
 }
 
 pub(super) fn app_connections(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {

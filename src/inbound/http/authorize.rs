@@ -32,6 +32,9 @@ pub(super) fn authorize(
     fields: &mut RequestEntryFields,
 ) -> Result<(), RequestReason> {
     if !connection.judges_requests {
+    if !connection.is_trusted {
+        connection.counters.count_caller(CallerSource::Tls);
+    }
         // Whoever came in may ask for everything, and the connection ends once that is over.
         return Ok(());
     }

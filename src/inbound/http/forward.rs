@@ -93,7 +93,9 @@ pub(super) async fn answer(
         scheme: connection.scheme,
         version: entry.fields.http_version,
     };
-    connection.counters.count_stripped(rewrite.apply(&mut parts.headers, switches));
+    for name in rewrite.apply(&mut parts.headers, switches) {
+        connection.counters.count_stripped(StrippedField::of(name.as_str()));
+    }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let RequestContext { in_flight, upgrade, room, .. } = arrival;
