@@ -1,6 +1,6 @@
 //! Clients of HTTP/2, and apps that speak it without TLS.
 
-mod client;
+pub(super) mod client;
 pub(super) mod frames;
 mod h2c;
 mod unread;
