@@ -15,7 +15,7 @@ use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, 
 use super::connection::{HttpConnection, RequestGuard};
 use super::entry::open_entry;
 use super::fields::{FieldRewrite, filter_request_trailers};
-use super::h2::STREAM_WINDOW;
+use super::h2::stream_window;
 use super::local_reply::{self, is_grpc, own_answer};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
@@ -120,7 +120,7 @@ fn unread(connection: &HttpConnection, body: Incoming, entry: &RequestLogEntry) 
         return None;
     }
     let mut memory = connection.service.budgets.backlogs.reservation();
-    memory.try_resize(STREAM_MEMORY).ok()?;
+    memory.try_resize(stream_window(memory.budget()) as usize).ok()?;
     let mut body = RequestBody::new(body, filter_request_trailers);
     body.keep_rest();
     Some(UnreadBody { body: body.progress(), memory })
@@ -177,7 +177,8 @@ impl RequestForwarder<'_> {
         let mut memory = self.connection.service.budgets.backlogs.reservation();
         if !body.is_end_stream() {
             let is_http2 = entry.fields.http_version == "2";
-            if is_http2 && let Err(exceeded) = memory.try_resize(STREAM_MEMORY) {
+            let window = stream_window(memory.budget()) as usize;
+            if is_http2 && let Err(exceeded) = memory.try_resize(window) {
                 entry.fields.detail = Some(exceeded.to_string());
                 return self.reject(RequestReason::Overloaded, entry, true, None);
             }

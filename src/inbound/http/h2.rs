@@ -21,6 +21,7 @@ use super::forward::{RequestContext, answer};
 use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
+use crate::budget::Budget;
 use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames, io_cause};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
@@ -33,8 +34,21 @@ const MAX_STREAMS: u32 = 100;
 const MAX_PENDING_RESETS: usize = 20;
 
 /// What a client may send of one request before the app has taken it, and of all of them, in bytes. The second is large because h2 judges by it
-/// how many small frames are abuse.
-pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
+/// how many small frames are abuse. The first is as large where memory is not scarce that an upload need not wait for each turn of the app.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const LARGE_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// So many large windows have to fit in the memory for what clients and apps do not take.
+const LARGE_WINDOWS: usize = 256;
+
+/// What a client may send of one request before the app has taken it, in bytes, where `budget` has to hold it.
+pub(super) fn stream_window(budget: &Budget) -> u32 {
+    match budget.limit() {
+        Some(limit) if limit < LARGE_WINDOWS * LARGE_STREAM_WINDOW as usize => STREAM_WINDOW,
+        Some(_) | None => LARGE_STREAM_WINDOW,
+    }
+}
+
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
@@ -181,7 +195,7 @@ async fn serve_requests(
         http2::Builder::new(executor)
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_stream_window_size(stream_window(&connection.service.budgets.backlogs))
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX).saturating_add(OWN_REFUSAL))
             .max_send_buf_size(MAX_SEND_BUFFER)
