@@ -19,6 +19,9 @@ use crate::io::PeriodicCheck;
 /// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`RequestHeads`].
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
+/// The same for one that begins as HEAD does: its answer has no body.
+const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
+
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 16 * 1024;
 
@@ -213,8 +216,9 @@ impl<S> ScannedStream<S> {
     /// What lies in front of a head that was refused is handed on, and then what stands in for it.
     fn stand_in_for_refused(&mut self) {
         if matches!(self.scan, RequestScan::Refused) && !self.heads.is_broken() {
+            let stand_in = stand_in_for(&self.held[self.cleared..]);
             self.held.truncate(self.cleared);
-            self.held.extend_from_slice(STAND_IN);
+            self.held.extend_from_slice(stand_in);
             self.cleared = self.held.len();
         }
     }
@@ -223,10 +227,16 @@ impl<S> ScannedStream<S> {
     fn give_up(&mut self, why: HeadRejection) {
         self.heads.push(Err(why));
         self.scan.give_up();
-        self.held = STAND_IN.to_vec();
+        self.held = stand_in_for(&self.held[self.cleared..]).to_vec();
         self.reservation.set(self.held.capacity());
-        self.cleared = STAND_IN.len();
+        self.cleared = self.held.len();
     }
+}
+
+/// What stands in for a head that begins so.
+fn stand_in_for(head: &[u8]) -> &'static [u8] {
+    // Empty lines in front of a request are nothing (RFC 9112, 2.2).
+    if head.trim_ascii_start().starts_with(b"HEAD ") { STAND_IN_FOR_HEAD } else { STAND_IN }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {

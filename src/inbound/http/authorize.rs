@@ -1,5 +1,6 @@
 //! Who calls, and whether this request may be made: by the rules in force now, whatever they were when the connection began.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -31,10 +32,10 @@ pub(super) fn authorize(
     parts: &mut Parts,
     fields: &mut RequestEntryFields,
 ) -> Result<(), RequestReason> {
-    if !connection.judges_requests {
     if !connection.is_trusted {
         connection.counters.count_caller(CallerSource::Tls);
     }
+    if !connection.judges_requests {
         // Whoever came in may ask for everything, and the connection ends once that is over.
         return Ok(());
     }
@@ -44,7 +45,7 @@ pub(super) fn authorize(
         false => None,
     };
     if connection.config.sni_host {
-        require_own_host(connection, &snapshot, &parts.headers)?;
+        require_own_host(connection, &snapshot, &parts.headers, fields)?;
     }
     let is_forwarded = caller.is_some();
     if is_forwarded {
@@ -172,6 +173,7 @@ fn require_own_host(
     connection: &HttpConnection,
     snapshot: &Arc<Snapshot>,
     headers: &HeaderMap,
+    fields: &mut RequestEntryFields,
 ) -> Result<(), RequestReason> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = match host.rsplit_once(':') {
@@ -181,8 +183,15 @@ fn require_own_host(
     let asked = connection.server_name.as_deref();
     let own = snapshot.own.as_ref().map_or(&[][..], |own| &own.names.dns);
     let names = own.iter().map(String::as_str).chain(asked);
-    let is_ours = names.into_iter().any(|known| known.eq_ignore_ascii_case(name));
-    if is_ours { Ok(()) } else { Err(RequestReason::Misdirected) }
+    let ip = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let ips = snapshot.own.as_ref().map_or(&[][..], |own| &own.names.ips);
+    if names.into_iter().any(|known| known.eq_ignore_ascii_case(name)) || ip.is_some_and(|ip: IpAddr| ips.contains(&ip))
+    {
+        return Ok(());
+    }
+    let asked = asked.map_or("none", |asked| asked);
+    fields.detail = Some(format!("the handshake asked for {asked}, and the certificate is for {}", own.join(", ")));
+    Err(RequestReason::Misdirected)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(super) async fn answer(
 ) -> ClientResponse {
     let guard = connection.begin_request();
     let (mut parts, body) = request.into_parts();
-    let mut entry = open_entry(connection, &parts);
+    let mut entry = open_entry(connection, &parts, matches!(arrival.head, Some(Err(_))));
     let grpc = is_grpc(&parts.headers);
     let judged = match arrival.head {
         Some(Err(refusal)) => Err((reason_of(refusal), true)),
@@ -69,6 +69,9 @@ pub(super) async fn answer(
         Ok(judged) => judged,
         Err((reason, closes)) => {
             let unread = unread(connection, body, &entry);
+            if entry.fields.detail.is_none() {
+                entry.fields.detail = detail_of(reason, &parts, connection);
+            }
             let mut refusal = reject(reason, entry, grpc, closes || connection.says_close(), unread);
             if let Some(check) = RouteCheck::asked_by(&parts.headers).filter(|_| reason == RequestReason::RouteCheck) {
                 refusal.headers_mut().insert(ROUTE_CHECK, check.answer(check.outcome(&parts.headers)));
@@ -127,6 +130,22 @@ fn unread(connection: &HttpConnection, body: Incoming, entry: &RequestLogEntry) 
 }
 
 /// Whether nothing behind a request that is refused for `reason` can be trusted to be another one.
+/// What the reason alone does not say of a head that is refused.
+fn detail_of(reason: RequestReason, parts: &Parts, connection: &HttpConnection) -> Option<String> {
+    let config = &connection.config;
+    match reason {
+        RequestReason::HeadTooLarge => {
+            Some(format!("the limit is {} bytes (--http-max-head) and {} fields", config.max_head, config.max_fields))
+        }
+        RequestReason::TargetTooLong => Some(format!("the limit is {} bytes", config.max_target)),
+        RequestReason::Expectation => {
+            let asked = parts.headers.get(EXPECT)?.to_str().ok()?;
+            Some(format!("what is expected: {}", asked.get(..64).unwrap_or(asked)))
+        }
+        _ => None,
+    }
+}
+
 fn closes(reason: RequestReason) -> bool {
     matches!(
         reason,
