@@ -36,7 +36,7 @@ pub(crate) use host_check::{NamedHost, names_only, names_server};
 pub(crate) use keep_alive_ender::KeepAliveEnder;
 pub(crate) use local_reply::LocalReply;
 pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};
-pub(crate) use response_check::{response_head_length, response_problem};
+pub(crate) use response_check::{content_length, response_head_length, response_problem};
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};
 pub(crate) use scanned_stream::{HangUp, ScannedStream};

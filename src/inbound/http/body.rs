@@ -31,6 +31,8 @@ pub(super) struct AppResponseBody {
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
     request_body: Arc<BodyProgress>,
+    /// What the client may have us hold of that, once the exchange has ended.
+    memory: Option<Reservation>,
 }
 
 /// The body of an answer of our own.
@@ -38,6 +40,9 @@ pub(super) struct AppResponseBody {
 pub(super) struct LocalReplyBody {
     text: Full<ResponseBytes>,
     unread: Option<UnreadBody>,
+    /// How long the body would be that this stands for: hyper writes the length of none but one that is there, and leaves it out itself where there
+    /// must be none.
+    absent: Option<u64>,
 }
 
 /// The body of a request, or what is left of it, until its answer was sent.
@@ -51,7 +56,12 @@ pub(super) struct UnreadBody {
 impl LocalReplyBody {
     /// `text`, the answer to a request of whose body this is unread.
     pub(super) fn new(text: Full<ResponseBytes>, unread: Option<UnreadBody>) -> Self {
-        Self { text, unread }
+        Self { text, unread, absent: None }
+    }
+
+    /// The body of an answer that says how long it would be, and has none.
+    pub(super) fn absent(length: u64) -> Self {
+        Self { absent: Some(length), ..Self::default() }
     }
 }
 
@@ -75,11 +85,11 @@ impl Body for LocalReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.text.is_end_stream()
+        self.absent.is_none() && self.text.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.text.size_hint()
+        self.absent.map_or_else(|| self.text.size_hint(), SizeHint::with_exact)
     }
 }
 
@@ -94,7 +104,7 @@ pub(super) struct AppExchange {
     /// Counts among the requests of the connection until then.
     pub(super) guard: RequestGuard,
     /// What the client may have us hold of its request.
-    pub(super) _memory: Reservation,
+    pub(super) memory: Reservation,
     /// The client's next request on an HTTP/1.1 connection waits until then.
     pub(super) _in_flight: Option<RequestInFlight>,
 }
@@ -126,7 +136,8 @@ impl AppResponseBody {
             room.begin();
         }
         let request_body = Arc::clone(&exchange.request_body);
-        let mut body = Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body };
+        let mut body =
+            Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body, memory: None };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -136,8 +147,9 @@ impl AppResponseBody {
     /// The answer is whole: the app's connection waits for the next request.
     fn complete(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
-        let AppExchange { app, mut entry, request_body, may_reuse, guard, .. } = *exchange;
+        let AppExchange { app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
         entry.fields.transferred.up = request_body.bytes();
+        self.memory = Some(memory);
         // An app that has answered before it had the whole request is not asked again on this connection.
         if may_reuse && request_body.is_done() {
             guard.connection().apps.put(app);
@@ -150,8 +162,9 @@ impl AppResponseBody {
 
     fn fail(&mut self, error: &hyper::Error) {
         let Some(exchange) = self.exchange.take() else { return };
-        let AppExchange { mut entry, request_body, .. } = *exchange;
+        let AppExchange { mut entry, request_body, memory, .. } = *exchange;
         entry.fields.transferred.up = request_body.bytes();
+        self.memory = Some(memory);
         let reason = failure_of(&request_body).unwrap_or(RequestReason::AppClosed);
         entry.fields.detail = Some(error.to_string());
         entry.close(Some(reason));
@@ -218,14 +231,17 @@ impl Drop for AppResponseBody {
     fn drop(&mut self) {
         let stalled = self.room.as_ref().filter(|room| room.is_over()).map(|_| RequestReason::ClientStalled);
         if let Some(entry) = self.whole.take() {
-            return entry.close(stalled);
+            entry.close(stalled);
         }
         // Nobody waits for the rest: the entry says so, and the app's connection is reset.
-        let Some(mut exchange) = self.exchange.take() else { return };
-        exchange.entry.fields.transferred.up = exchange.request_body.bytes();
-        if stalled.is_some() {
-            exchange.entry.close(stalled);
+        if let Some(exchange) = self.exchange.take() {
+            let AppExchange { mut entry, request_body, memory, .. } = *exchange;
+            entry.fields.transferred.up = request_body.bytes();
+            self.memory = Some(memory);
+            if stalled.is_some() {
+                entry.close(stalled);
+            }
         }
-        self.request_body.answered(());
+        self.request_body.answered(self.memory.take());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use http_body_util::Either;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::app::MAX_ANSWER_HEAD;
 use super::authorize::authorize;
 use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
@@ -22,8 +23,8 @@ use super::upgrade::UpgradeSlot;
 use super::validate::{ValidatedRequest, validate};
 use crate::config::AppProtocol;
 use crate::http::{
-    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck,
-    remove_from_response, response_problem,
+    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, content_length,
+    remove_from_response, response_head_length, response_problem,
 };
 use crate::io::{BytesSince, MAX_PART};
 use crate::telemetry::{RequestLogEntry, RequestReason, StrippedField};
@@ -68,10 +69,10 @@ pub(super) async fn answer(
     let ValidatedRequest { switches, has_fragment } = match judged {
         Ok(judged) => judged,
         Err((reason, closes)) => {
-            let unread = unread(connection, body, &entry);
             if entry.fields.detail.is_none() {
                 entry.fields.detail = detail_of(reason, &parts, connection);
             }
+            let unread = unread(connection, body, &entry);
             let mut refusal = reject(reason, entry, grpc, closes || connection.says_close(), unread);
             if let Some(check) = RouteCheck::asked_by(&parts.headers).filter(|_| reason == RequestReason::RouteCheck) {
                 refusal.headers_mut().insert(ROUTE_CHECK, check.answer(check.outcome(&parts.headers)));
@@ -129,7 +130,6 @@ fn unread(connection: &HttpConnection, body: Incoming, entry: &RequestLogEntry) 
     Some(UnreadBody { body: body.progress(), memory })
 }
 
-/// Whether nothing behind a request that is refused for `reason` can be trusted to be another one.
 /// What the reason alone does not say of a head that is refused.
 fn detail_of(reason: RequestReason, parts: &Parts, connection: &HttpConnection) -> Option<String> {
     let config = &connection.config;
@@ -146,6 +146,7 @@ fn detail_of(reason: RequestReason, parts: &Parts, connection: &HttpConnection) 
     }
 }
 
+/// Whether nothing behind a request that is refused for `reason` can be trusted to be another one.
 fn closes(reason: RequestReason) -> bool {
     matches!(
         reason,
@@ -234,6 +235,7 @@ impl RequestForwarder<'_> {
             let may_repeat = app.is_reused && !is_retry && body.is_end_stream() && parts.method.is_idempotent();
             let copy = may_repeat.then(|| parts.clone());
             let request_body = body.progress();
+            body.pace_by(Arc::clone(app.meter()));
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
             let request = gated_request(parts, body, gate);
             let received = BytesSince::now(app.meter());
@@ -251,13 +253,12 @@ impl RequestForwarder<'_> {
                 Ok(response) => {
                     entry.fields.first_byte = Some(entry.age());
                     let exchange = AppExchange {
-                        _memory: unread.memory,
+                        memory: unread.memory,
                         app,
                         entry,
                         request_body,
                         may_reuse: true,
                         guard: self.guard,
-            body.pace_by(Arc::clone(app.meter()));
                         _in_flight: self.in_flight,
                     };
                     let rest =
@@ -360,10 +361,13 @@ impl ResponseContext<'_> {
         let may_switch = switches && self.upgrade.is_some();
         let problem = match switches && !may_switch {
             true => Some("the app switches to another protocol, and nobody has asked for it"),
+            false if response_head_length(&response) > MAX_ANSWER_HEAD => {
+                Some("the head of the app's answer is too long")
+            }
             false => response_problem(&response, self.asked.as_ref()),
         };
         if let Some(problem) = problem {
-            let AppExchange { mut entry, request_body, _memory: memory, .. } = exchange;
+            let AppExchange { mut entry, request_body, memory, .. } = exchange;
             entry.fields.detail = Some(problem.to_owned());
             let closes = !request_body.is_done() || connection.says_close();
             let unread = UnreadBody { body: request_body, memory };
@@ -377,6 +381,10 @@ impl ResponseContext<'_> {
         fields.remove(local_reply::REASON);
         if status == StatusCode::NO_CONTENT {
             fields.remove(CONTENT_LENGTH);
+        }
+        if let Some(length) = fields.get_mut(CONTENT_LENGTH).filter(|length| length.as_bytes().starts_with(b"0")) {
+            // As everybody reads it.
+            *length = HeaderValue::from(content_length(length).unwrap_or_default());
         }
         if !is_http2 && !switches && (connection.says_close() || exchange.is_unread_for_good(status)) {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -393,9 +401,22 @@ impl ResponseContext<'_> {
             slot.set(exchange, self.asked);
             return response.map(|_| Either::Right(LocalReplyBody::default()));
         }
+        if status == StatusCode::RESET_CONTENT && !response.body().is_end_stream() {
+            // It has no body (RFC 9110, 15.3.6); the app's connection ends with what the app sends all the same.
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+            let AppExchange { mut entry, request_body, memory, .. } = exchange;
+            entry.fields.transferred.up = request_body.bytes();
+            entry.close(None);
+            let unread = UnreadBody { body: request_body, memory };
+            return response.map(|_| Either::Right(LocalReplyBody::new(Full::default(), Some(unread))));
+        }
         let is_http2 = exchange.entry.fields.http_version == "2";
         let (head, body) = response.into_parts();
+        let is_absent = head.status == StatusCode::NOT_MODIFIED && body.is_end_stream() && !is_http2;
         let body = AppResponseBody::new(body, exchange, self.room);
+        if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| is_absent).and_then(content_length) {
+            return Response::from_parts(head, Either::Right(LocalReplyBody::absent(length)));
+        }
         // Over HTTP/2 the client's window decides when something goes out.
         let body = if is_http2 { BodyLookahead::unseen(body) } else { BodyLookahead::of(body).await };
         Response::from_parts(head, Either::Left(body))

@@ -134,3 +134,40 @@ fn an_answer_before_the_whole_body_arrives_and_ends_the_connection() {
     assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
     asked(&app, 1);
 }
+
+#[test]
+fn the_head_of_an_answer_arrives_whose_body_never_begins() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ] {
+        let app = HttpApp::start(move |_| Reply::SendAndClose(answer.as_bytes().to_vec()));
+        let front = Front::open(app.addr(), "");
+        for _ in 0..5 {
+            let mut talk = front.talk();
+            talk.send(GET);
+            assert!(talk.head().starts_with("HTTP/1.1 200 "), "{answer}");
+            let (rest, ending) = talk.rest();
+            assert!(rest.is_empty() && ending != Ending::CloseNotify, "{answer}: {ending:?}");
+        }
+    }
+}
+
+#[test]
+fn an_app_that_answers_in_the_middle_of_a_body_and_closes_is_heard() {
+    let app = HttpApp::handing_over(|mut stream| {
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        // What was not read makes this a reset.
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 5\r\n\r\nlarge").unwrap();
+    });
+    let front = Front::open(app.addr(), "");
+    for _ in 0..10 {
+        let mut talk = front.talk();
+        talk.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n");
+        // Whoever is told to stop may have been told by a reset.
+        let _ = talk.client.send(&[b'x'; 2_000_000]);
+        let answer = talk.answer();
+        assert_eq!((answer.status(), answer.text()), (413, "large"));
+    }
+}

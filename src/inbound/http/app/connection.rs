@@ -20,7 +20,7 @@ use crate::http::RequestBody;
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
 
 /// The longest head of an answer, in bytes, and its fields.
-const MAX_ANSWER_HEAD: usize = 256 * 1024;
+pub(in crate::inbound::http) const MAX_ANSWER_HEAD: usize = 256 * 1024;
 const MAX_ANSWER_FIELDS: usize = 512;
 
 /// The most that may come before an answer, its head included: some apps tell of their progress first (RFC 9110, 15.2).
@@ -86,7 +86,11 @@ impl AppConnection {
         if !proxy_header.is_empty() {
             stream.write_all(proxy_header).await?;
         }
-        let stream = MeteredStream::new(ResettingStream::new(stream));
+        let stream = ResettingStream::new(stream);
+        let stream = MeteredStream::new(match protocol {
+            AppProtocol::Http1 => stream.reading_on(),
+            AppProtocol::H2c => stream,
+        });
         let counted = CountedConnection::begin(stream.meter(), totals);
         match protocol {
             AppProtocol::Http1 => Ok(Self::speak_http1(stream, counted).await?),
