@@ -61,7 +61,7 @@ impl LocalReplyBody {
 
     /// The body of an answer that says how long it would be, and has none.
     pub(super) fn absent(length: u64) -> Self {
-        Self { absent: Some(length), ..Self::default() }
+        Self { text: Full::default(), unread: None, absent: Some(length) }
     }
 }
 

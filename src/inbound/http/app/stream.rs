@@ -27,8 +27,9 @@ impl ResettingStream {
 
     /// The same, of an app that may answer, and close, before it has the whole request. Its answer lies behind the failure to write, and
     /// whoever writes would not look for it; one that has not answered is found by reading.
-    pub(super) fn reading_on(self) -> Self {
-        Self { reads_on: true, ..self }
+    pub(super) fn reading_on(mut self) -> Self {
+        self.reads_on = true;
+        self
     }
 
     /// What became of writing `bytes` of them.
