@@ -16,8 +16,6 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::io::ByteMeter;
-
 /// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
@@ -41,8 +39,6 @@ pub(crate) struct RequestBody {
     filter_trailers: fn(&mut HeaderMap),
     /// What nobody has read is left to whoever sees its progress.
     keeps_rest: bool,
-    /// Where it is written to.
-    sink: Option<Arc<ByteMeter>>,
     progress: Arc<BodyProgress>,
 }
 
@@ -164,7 +160,6 @@ impl RequestBody {
             limit: None,
             filter_trailers,
             keeps_rest: false,
-            sink: None,
             progress: Arc::new(progress),
         }
     }
@@ -180,7 +175,6 @@ impl RequestBody {
             limit: None,
             filter_trailers: |_| (),
             keeps_rest: false,
-            sink: None,
             progress,
         }
     }
@@ -189,11 +183,6 @@ impl RequestBody {
     /// behind the end of the answer does the client not take that for a failure (RFC 9113, 8.1).
     pub(crate) fn keep_rest(&mut self) {
         self.keeps_rest = true;
-    }
-
-    /// No more of it is taken while what was taken is not: it is written to the connection that `sink` counts, for which hyper would keep it.
-    pub(crate) fn pace_by(&mut self, sink: Arc<ByteMeter>) {
-        self.sink = Some(sink);
     }
 
     /// It is held back until what is given here is used, or for a while.
@@ -268,9 +257,6 @@ impl Body for RequestBody {
             },
         }
         self.progress.is_held_back.store(false, Ordering::Release);
-        if let Some(sink) = &self.sink {
-            ready!(sink.poll_taken(cx));
-        }
         let polled = match &mut self.inner {
             Some(inner) => Pin::new(inner).poll_frame(cx).map_err(RequestBodyError::from),
             None => Poll::Ready(None),

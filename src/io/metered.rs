@@ -2,9 +2,9 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,23 +23,12 @@ pub(crate) struct ByteMeter {
     is_truncated: AtomicBool,
     /// No more is read than this.
     limit: AtomicU64,
-    /// The other side does not take what is written.
-    is_blocked: AtomicBool,
-    /// Waits until it does.
-    waiter: Mutex<Option<Waker>>,
 }
 
 impl Default for ByteMeter {
     fn default() -> Self {
         let [written, read] = [0; 2].map(AtomicU64::new);
-        Self {
-            written,
-            read,
-            is_truncated: AtomicBool::new(false),
-            limit: AtomicU64::new(u64::MAX),
-            is_blocked: AtomicBool::new(false),
-            waiter: Mutex::default(),
-        }
+        Self { written, read, is_truncated: AtomicBool::new(false), limit: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -53,23 +42,6 @@ impl ByteMeter {
     /// Written (up) and read (down) so far.
     pub(crate) fn bytes(&self) -> Transferred {
         Transferred { up: self.written.load(Ordering::Relaxed), down: self.read.load(Ordering::Relaxed) }
-    }
-
-    /// Ready as long as the other side takes what is written. For one who waits.
-    pub(crate) fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
-        if !self.is_blocked.load(Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        // It may have been taken meanwhile.
-        if self.is_blocked.load(Ordering::Acquire) { Poll::Pending } else { Poll::Ready(()) }
-    }
-
-    fn note_blocked(&self, is_blocked: bool) {
-        if self.is_blocked.swap(is_blocked, Ordering::AcqRel) && !is_blocked {
-            let waiter = self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take();
-            waiter.into_iter().for_each(Waker::wake);
-        }
     }
 
     /// Whether what was read has ended without the end that its protocol demands.
@@ -127,7 +99,6 @@ impl<S> MeteredStream<S> {
     }
 
     fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.meter.note_blocked(written.is_pending());
         if let Poll::Ready(Ok(written)) = written {
             self.meter.written.fetch_add(written as u64, Ordering::Relaxed);
         }

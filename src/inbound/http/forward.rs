@@ -26,12 +26,13 @@ use crate::http::{
     BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, content_length,
     remove_from_response, response_head_length, response_problem,
 };
-use crate::io::{BytesSince, MAX_PART};
-use crate::telemetry::{RequestLogEntry, RequestReason, StrippedField};
+use crate::io::BytesSince;
+use crate::telemetry::{RequestLogEntry, RequestReason};
 
-/// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, where parts of it wait to be written, to be
-/// handed on and to be read. Of a stream of HTTP/2 it is what the client has leave to send.
-const BODY_MEMORY: usize = 4 * MAX_PART;
+/// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, and of one stream of HTTP/2, where the client
+/// has leave to send as much.
+const BODY_MEMORY: usize = 16 * 1024;
+const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;
@@ -206,7 +207,7 @@ impl RequestForwarder<'_> {
                 body.keep_rest();
             }
             // Here reading slows down instead.
-            memory.set(if is_http2 { window } else { BODY_MEMORY });
+            memory.set(if is_http2 { STREAM_MEMORY } else { BODY_MEMORY });
         }
         if let Some(limit) = config.body_timeout {
             body.set_read_timeout(limit);

@@ -23,10 +23,9 @@ use super::watch::{ConnectionState, ConnectionWatch, end_of};
 use crate::http::{HeadRejection, ScannedStream};
 use crate::inbound::active::DRAIN_IDLE_TIMEOUT;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
-use crate::io::MAX_PART;
 use crate::relay::NoBacklogProgress;
-use crate::sys::socket::has_input;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
+use crate::sys::socket::has_input;
 
 /// A connection that was silent for so long gives up what serves requests, and takes it anew for the next one.
 const PARK_AFTER: Duration = Duration::from_millis(50);
@@ -36,9 +35,6 @@ const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Beside the longest head, what may have come with it, in bytes.
 const BEHIND_HEAD: usize = 8 * 1024;
-
-/// What waits of an answer behind what is being written of it, in bytes: a part that was handed on, and one that was read.
-const BEHIND_ANSWER: usize = 2 * MAX_PART;
 
 /// How a run of requests ended: the connection is silent and gives up what serves requests ([`PARK_AFTER`]), or it is done.
 enum ServeOutcome {
@@ -146,7 +142,7 @@ async fn serve_until_idle(
     let config = &connection.config;
     let backlogs = &connection.service.budgets.backlogs;
     let reservation = backlogs.reservation();
-    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut)).with_behind(BEHIND_ANSWER);
+    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
     let rules = Arc::clone(&connection.head_rules);
     let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).beginning_with(first);
     let heads = scanned.heads();

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::client_stream::ClientStream;
 use crate::budget::{Budget, Reservation};
 use crate::http::HangUp;
-use crate::io::{MAX_PART, Transferred, poll_read_part};
+use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES, delivered_to};
 use crate::telemetry::RequestReason;
 
@@ -24,8 +24,6 @@ pub(super) struct PacedStream {
     cut: Arc<OnceLock<RequestReason>>,
     /// Bytes that were written.
     written: u64,
-    /// What waits behind that, in bytes, once the client does not take something.
-    behind: usize,
     /// There once the client has not taken something.
     backlog: Option<Box<ClientBacklog>>,
     is_evicted: bool,
@@ -43,12 +41,7 @@ struct ClientBacklog {
 impl PacedStream {
     /// `stream`; what is kept for it is of `budget`. If it has to make room, `cut` says so.
     pub(super) fn new(stream: ClientStream, budget: Arc<Budget>, cut: Arc<OnceLock<RequestReason>>) -> Self {
-        Self { stream, budget, cut, written: 0, behind: 0, backlog: None, is_evicted: false }
-    }
-
-    /// The same, where so many bytes wait behind what is written, once the client does not take it.
-    pub(super) fn with_behind(self, behind: usize) -> Self {
-        Self { behind, ..self }
+        Self { stream, budget, cut, written: 0, backlog: None, is_evicted: false }
     }
 
     /// The connection below.
@@ -83,7 +76,7 @@ impl PacedStream {
         });
         // A flush knows nothing of what is written behind it.
         backlog.bytes = backlog.bytes.max(bytes);
-        let kept = backlog.bytes + self.behind + self.stream.unsent();
+        let kept = backlog.bytes + self.stream.unsent();
         backlog.reservation.set(kept);
         while backlog.watch.poll_check(cx).is_ready() {
             let down = delivered_to(self.stream.tcp(), written, true);
@@ -111,7 +104,7 @@ impl HangUp for PacedStream {
 
 impl AsyncRead for PacedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        poll_read_part(Pin::new(&mut self.get_mut().stream), cx, into, MAX_PART)
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, into)
     }
 }
 
@@ -123,7 +116,7 @@ impl AsyncWrite for PacedStream {
                 this.written += written as u64;
                 if let Some(backlog) = &mut this.backlog {
                     backlog.bytes = bytes.len() - written;
-                    backlog.reservation.set(backlog.bytes + this.behind + this.stream.unsent());
+                    backlog.reservation.set(backlog.bytes + this.stream.unsent());
                 }
                 Poll::Ready(Ok(written))
             }

@@ -2,14 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::http2::frames::Frames;
 use super::talk::Talk;
 use super::{Front, GET};
 use crate::clients::Backend;
 use crate::metrics::Measured;
-use crate::relay::anonymous_kib;
 use crate::support::client::{Client, connector};
 use crate::support::eventually;
 use crate::support::http_app::HttpApp;
@@ -147,68 +145,4 @@ fn a_client_that_resets_in_the_middle_of_an_answer_has_reset_and_has_neither_bro
             eventually("all entries", || Some(front.sidecar.reasons()).filter(|reasons| reasons.len() == TIMES));
         assert_eq!(reasons, ["client_reset"; TIMES], "{protocol}");
     }
-}
-
-/// Clients at once, and what each of them may have the program hold, in KiB: what is read, what waits to be handed on and what waits to be sent.
-const SLOW: usize = 40;
-const KIB_EACH: u64 = 320;
-
-/// A client with a small receive buffer.
-fn small_client(front: &Front) -> Client {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&front.sidecar.addr().into()).unwrap();
-    front.connector().handshake(TcpStream::from(socket)).unwrap()
-}
-
-/// Writes to `stream` until nobody takes any more.
-fn fill(mut stream: impl Write, tcp: &TcpStream) {
-    tcp.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
-    while stream.write_all(&[0; 16 * 1024]).is_ok() {}
-}
-
-#[test]
-fn a_client_that_does_not_read_its_answer_has_little_held_of_it() {
-    static FULL: AtomicUsize = AtomicUsize::new(0);
-    let app = HttpApp::handing_over(|mut stream: TcpStream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n").unwrap();
-        fill(&stream, &stream);
-        FULL.fetch_add(1, Ordering::Relaxed);
-        std::thread::park();
-    });
-    let front = Front::open(app.addr(), "");
-    let before = anonymous_kib(front.sidecar.pid());
-    let _clients: Vec<Client> = (0..SLOW)
-        .map(|_| {
-            let mut client = small_client(&front);
-            client.send(GET.as_bytes()).unwrap();
-            client
-        })
-        .collect();
-    eventually("answers that nobody takes", || (FULL.load(Ordering::Relaxed) == SLOW).then_some(()));
-    let grown = anonymous_kib(front.sidecar.pid()) - before;
-    assert!(grown < SLOW as u64 * KIB_EACH, "{} KiB each", grown / SLOW as u64);
-}
-
-#[test]
-fn an_app_that_does_not_read_has_little_held_of_each_body() {
-    let app = HttpApp::handing_over(|_stream: TcpStream| std::thread::park());
-    let front = Front::open(app.addr(), "");
-    let before = anonymous_kib(front.sidecar.pid());
-    let clients: Vec<_> = (0..SLOW)
-        .map(|_| {
-            let mut client = small_client(&front);
-            std::thread::spawn({
-                client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n").unwrap();
-                move || {
-                    let tcp = client.tcp.try_clone().unwrap();
-                    fill(rustls::Stream::new(&mut client.tls, &mut client.tcp), &tcp);
-                    client
-                }
-            })
-        })
-        .collect();
-    let _clients: Vec<Client> = clients.into_iter().map(|client| client.join().unwrap()).collect();
-    let grown = anonymous_kib(front.sidecar.pid()) - before;
-    assert!(grown < SLOW as u64 * KIB_EACH, "{} KiB each", grown / SLOW as u64);
 }

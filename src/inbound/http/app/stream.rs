@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::io::{AppStream, MAX_PART, Socket, poll_read_part};
+use crate::io::{AppStream, Socket};
 
 /// The app's socket, which is reset when it is dropped before it was shut down: what the app got of a request must not look whole.
 #[derive(Debug)]
@@ -79,8 +79,7 @@ impl Drop for ResettingStream {
 
 impl AsyncRead for ResettingStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // hyper has no larger buffer than that of 16 KiB as long as it is not filled.
-        poll_read_part(self.get_mut().stream()?, cx, buf, MAX_PART - 1)
+        self.get_mut().stream()?.poll_read(cx, buf)
     }
 }
 
