@@ -26,7 +26,7 @@ pub(crate) struct BodyLookahead<B: Body> {
     next: Option<NextFrame<B::Data, B::Error>>,
     /// Something was handed on.
     has_begun: bool,
-    /// Whoever reads had a turn in front of the failure, to send what came before it.
+    /// Whoever reads had a turn between the data and the failure behind it.
     has_paused: bool,
 }
 
@@ -88,21 +88,19 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        // hyper drops what it has not sent yet when a body fails, head and all: as it would have had it, it gets that first.
+        if self.has_begun && !self.has_paused && self.first.is_none() && matches!(self.next, Some(Some(Err(_)))) {
+            self.has_paused = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let known = self.first.take().map(|first| Some(Ok(first))).or_else(|| self.next.take());
         let polled = match known {
             Some(known) => Poll::Ready(known),
             None => Pin::new(&mut self.body).poll_frame(cx),
         };
         self.has_begun |= polled.is_ready();
-        match polled {
-            // hyper drops what it has not sent yet when a body fails, head and all: the client gets that first.
-            Poll::Ready(failed @ Some(Err(_))) if !std::mem::replace(&mut self.has_paused, true) => {
-                self.next = Some(failed);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            polled => polled,
-        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

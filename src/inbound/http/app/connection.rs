@@ -86,11 +86,7 @@ impl AppConnection {
         if !proxy_header.is_empty() {
             stream.write_all(proxy_header).await?;
         }
-        let stream = ResettingStream::new(stream);
-        let stream = MeteredStream::new(match protocol {
-            AppProtocol::Http1 => stream.reading_on(),
-            AppProtocol::H2c => stream,
-        });
+        let stream = MeteredStream::new(ResettingStream::new(stream));
         let counted = CountedConnection::begin(stream.meter(), totals);
         match protocol {
             AppProtocol::Http1 => Ok(Self::speak_http1(stream, counted).await?),

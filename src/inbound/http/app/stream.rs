@@ -13,34 +13,12 @@ use crate::io::{AppStream, Socket};
 pub(in crate::inbound::http) struct ResettingStream {
     stream: Option<AppStream>,
     is_ended: bool,
-    /// What cannot be written is dropped as long as something may be read.
-    reads_on: bool,
-    /// The app takes nothing more.
-    is_refused: bool,
 }
 
 impl ResettingStream {
     /// `stream`, which is not ended yet.
     pub(super) fn new(stream: AppStream) -> Self {
-        Self { stream: Some(stream), is_ended: false, reads_on: false, is_refused: false }
-    }
-
-    /// The same, of an app that may answer, and close, before it has the whole request. Its answer lies behind the failure to write, and
-    /// whoever writes would not look for it; one that has not answered is found by reading.
-    pub(super) fn reading_on(mut self) -> Self {
-        self.reads_on = true;
-        self
-    }
-
-    /// What became of writing `bytes` of them.
-    fn note_refused(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Ready(Err(_)) if self.reads_on => {
-                self.is_refused = true;
-                Poll::Ready(Ok(bytes))
-            }
-            written => written,
-        }
+        Self { stream: Some(stream), is_ended: false }
     }
 
     /// The socket, which is not reset any more; `None`: it was taken before.
@@ -85,12 +63,7 @@ impl AsyncRead for ResettingStream {
 
 impl AsyncWrite for ResettingStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.is_refused {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let written = this.stream()?.poll_write(cx, bytes);
-        this.note_refused(written, bytes.len())
+        self.get_mut().stream()?.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -98,13 +71,7 @@ impl AsyncWrite for ResettingStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let all = bufs.iter().map(|buf| buf.len()).sum();
-        if this.is_refused {
-            return Poll::Ready(Ok(all));
-        }
-        let written = this.stream()?.poll_write_vectored(cx, bufs);
-        this.note_refused(written, all)
+        self.get_mut().stream()?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
