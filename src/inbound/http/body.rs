@@ -31,6 +31,8 @@ pub(super) struct AppResponseBody {
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
     request_body: Arc<BodyProgress>,
+    /// What the client may have us hold of that, once the rest of the exchange is gone.
+    memory: Option<Reservation>,
 }
 
 /// The body of an answer of our own.
@@ -94,7 +96,7 @@ pub(super) struct AppExchange {
     /// Counts among the requests of the connection until then.
     pub(super) guard: RequestGuard,
     /// What the client may have us hold of its request.
-    pub(super) _memory: Reservation,
+    pub(super) memory: Reservation,
     /// The client's next request on an HTTP/1.1 connection waits until then.
     pub(super) _in_flight: Option<RequestInFlight>,
 }
@@ -126,7 +128,8 @@ impl AppResponseBody {
             room.begin();
         }
         let request_body = Arc::clone(&exchange.request_body);
-        let mut body = Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body };
+        let mut body =
+            Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body, memory: None };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -136,7 +139,8 @@ impl AppResponseBody {
     /// The answer is whole: the app's connection waits for the next request.
     fn complete(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
-        let AppExchange { app, mut entry, request_body, may_reuse, guard, .. } = *exchange;
+        let AppExchange { app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
+        self.memory = Some(memory);
         entry.fields.transferred.up = request_body.bytes();
         // An app that has answered before it had the whole request is not asked again on this connection.
         if may_reuse && request_body.is_done() {
@@ -150,7 +154,8 @@ impl AppResponseBody {
 
     fn fail(&mut self, error: &hyper::Error) {
         let Some(exchange) = self.exchange.take() else { return };
-        let AppExchange { mut entry, request_body, .. } = *exchange;
+        let AppExchange { mut entry, request_body, memory, .. } = *exchange;
+        self.memory = Some(memory);
         entry.fields.transferred.up = request_body.bytes();
         let reason = failure_of(&request_body).unwrap_or(RequestReason::AppClosed);
         entry.fields.detail = Some(error.to_string());
@@ -218,14 +223,18 @@ impl Drop for AppResponseBody {
     fn drop(&mut self) {
         let stalled = self.room.as_ref().filter(|room| room.is_over()).map(|_| RequestReason::ClientStalled);
         if let Some(entry) = self.whole.take() {
-            return entry.close(stalled);
+            entry.close(stalled);
         }
         // Nobody waits for the rest: the entry says so, and the app's connection is reset.
-        let Some(mut exchange) = self.exchange.take() else { return };
-        exchange.entry.fields.transferred.up = exchange.request_body.bytes();
-        if stalled.is_some() {
-            exchange.entry.close(stalled);
+        if let Some(exchange) = self.exchange.take() {
+            let AppExchange { mut entry, request_body, memory, .. } = *exchange;
+            self.memory = Some(memory);
+            entry.fields.transferred.up = request_body.bytes();
+            if stalled.is_some() {
+                entry.close(stalled);
+            }
         }
-        self.request_body.answered(());
+        // Behind the end of the answer the client may go on for a moment with what nobody reads.
+        self.request_body.answered(self.memory.take());
     }
 }

@@ -230,7 +230,7 @@ impl RequestForwarder<'_> {
                 Ok(response) => {
                     entry.fields.first_byte = Some(entry.age());
                     let exchange = AppExchange {
-                        _memory: unread.memory,
+                        memory: unread.memory,
                         app,
                         entry,
                         request_body,
@@ -341,7 +341,7 @@ impl ResponseContext<'_> {
             false => response_problem(&response, self.asked.as_ref()),
         };
         if let Some(problem) = problem {
-            let AppExchange { mut entry, request_body, _memory: memory, .. } = exchange;
+            let AppExchange { mut entry, request_body, memory, .. } = exchange;
             entry.fields.detail = Some(problem.to_owned());
             let closes = !request_body.is_done() || connection.says_close();
             let unread = UnreadBody { body: request_body, memory };
