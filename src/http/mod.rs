@@ -35,7 +35,7 @@ pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_fr
 pub(crate) use host_check::{NamedHost, names_only, names_server};
 pub(crate) use keep_alive_ender::KeepAliveEnder;
 pub(crate) use local_reply::LocalReply;
-pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};
+pub(crate) use request_body::{BodyProgress, RequestBody, io_cause, is_malformed};
 pub(crate) use response_check::{response_head_length, response_problem};
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};

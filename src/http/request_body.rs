@@ -349,7 +349,7 @@ fn is_whole(body: &Incoming) -> bool {
 }
 
 /// Whether `error` says that what was read is no body.
-fn is_malformed(error: &hyper::Error) -> bool {
+pub(crate) fn is_malformed(error: &hyper::Error) -> bool {
     error.is_parse()
         || io_cause(error)
             .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))

@@ -13,7 +13,7 @@ use super::app::AppConnection;
 use super::connection::RequestGuard;
 use super::response_backlog::{ResponseBytes, StreamBacklog};
 use crate::budget::Reservation;
-use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, remove_from_trailers};
+use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, is_malformed, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
@@ -157,7 +157,8 @@ impl AppResponseBody {
         let AppExchange { mut entry, request_body, memory, .. } = *exchange;
         self.memory = Some(memory);
         entry.fields.transferred.up = request_body.bytes();
-        let reason = failure_of(&request_body).unwrap_or(RequestReason::AppClosed);
+        let of_app = if is_malformed(error) { RequestReason::AppBadAnswer } else { RequestReason::AppClosed };
+        let reason = failure_of(&request_body).unwrap_or(of_app);
         entry.fields.detail = Some(error.to_string());
         entry.close(Some(reason));
     }

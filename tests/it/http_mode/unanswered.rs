@@ -92,6 +92,30 @@ fn an_answer_that_breaks_off_never_looks_whole() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_right_behind_its_head_shows_its_head_and_does_not_look_whole() {
+    let head = |rest: &str| format!("HTTP/1.1 200 OK\r\n{rest}");
+    for (answer, reason) in [
+        (head("Content-Length: 20\r\n\r\n"), "app_closed"),
+        (head("Transfer-Encoding: chunked\r\n\r\n"), "app_closed"),
+        (head("Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "app_bad_answer"),
+    ] {
+        let said = answer.clone();
+        let app = HttpApp::start(move |_| Reply::SendAndClose(said.clone().into_bytes()));
+        let front = Front::open(app.addr(), "");
+        for _ in 0..5 {
+            let mut talk = front.talk();
+            talk.send(GET);
+            assert!(talk.head().starts_with("HTTP/1.1 200 "), "{answer:?}");
+            let (rest, ending) = talk.rest();
+            assert!(rest.is_empty() && ending != Ending::CloseNotify, "{answer:?}: {rest:?}, {ending:?}");
+        }
+        let entries = front.requests(5);
+        assert!(entries.iter().all(|entry| entry["status"] == 200 && entry["reason"] == reason), "{entries:?}");
+        assert_eq!(app.asked().len(), 5, "nobody asks again by itself");
+    }
+}
+
+#[test]
 fn a_client_that_goes_is_the_end_of_its_request_at_the_app() {
     let app = App::start();
     let front = Front::open(app.addr(), "");
