@@ -12,6 +12,8 @@ use std::time::Duration;
 use hyper::body::{Body, Buf, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use super::unsent_bytes::UnsentBytes;
+
 /// What is worth looking behind, in bytes.
 const SHORT: usize = 16 * 1024;
 
@@ -32,6 +34,8 @@ pub(crate) struct BodyLookahead<B: Body> {
     /// Something was handed on.
     has_begun: bool,
     pause: FailurePause,
+    /// What whoever reads has not sent.
+    unsent: Option<UnsentBytes>,
 }
 
 /// What whoever reads is given before a failure: what it has not sent yet it drops then, the head of the message among it.
@@ -70,7 +74,7 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
     }
 
     fn begin(body: B, pause: FailurePause) -> Self {
-        Self { body, first: None, next: None, has_begun: false, pause }
+        Self { body, first: None, next: None, has_begun: false, pause, unsent: None }
     }
 
     /// Looks at what has come of `body`, over HTTP/1.1. If that is short, whoever reads it has one turn to see whether that is all.
@@ -101,6 +105,12 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
         this
     }
 
+    /// The next part of it waits until whoever reads has sent what is counted as `unsent`.
+    pub(crate) fn waiting_for(mut self, unsent: Option<UnsentBytes>) -> Self {
+        self.unsent = unsent;
+        self
+    }
+
     /// What has come, without waiting for more.
     async fn look(&mut self) -> Poll<NextFrame<B::Data, B::Error>> {
         poll_fn(|cx| Poll::Ready(Pin::new(&mut self.body).poll_frame(cx))).await
@@ -128,7 +138,12 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
         let known = self.first.take().map(|first| Some(Ok(first))).or_else(|| self.next.take());
         let polled = match known {
             Some(known) => Poll::Ready(known),
-            None => Pin::new(&mut self.body).poll_frame(cx),
+            None => {
+                if let Some(unsent) = &self.unsent {
+                    ready!(unsent.poll_room(cx));
+                }
+                Pin::new(&mut self.body).poll_frame(cx)
+            }
         };
         if let Poll::Ready(Some(Err(error))) = polled {
             if self.pause.poll_over(cx).is_pending() {
@@ -136,6 +151,9 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
                 return Poll::Pending;
             }
             return Poll::Ready(Some(Err(error)));
+        }
+        if let (Some(unsent), Poll::Ready(Some(Ok(frame)))) = (&self.unsent, &polled) {
+            unsent.add(frame.data_ref().map_or(0, Buf::remaining));
         }
         self.has_begun |= polled.is_ready();
         polled

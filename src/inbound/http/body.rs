@@ -1,6 +1,7 @@
 //! The body of an answer on its way to the client: what becomes of a request is known when it has ended.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +14,7 @@ use super::app::AppConnection;
 use super::connection::RequestGuard;
 use super::response_backlog::{ResponseBytes, StreamBacklog};
 use crate::budget::Reservation;
-use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, is_malformed, remove_from_trailers};
+use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, io_cause, is_malformed, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
@@ -112,6 +113,15 @@ pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
     }
 }
 
+/// Why a request has failed whose app is the reason.
+pub(super) fn app_failure(error: &hyper::Error) -> RequestReason {
+    match io_cause(error).map(io::Error::kind) {
+        Some(io::ErrorKind::OutOfMemory) => RequestReason::Overloaded,
+        _ if is_malformed(error) || error.is_parse_too_large() => RequestReason::AppBadAnswer,
+        _ => RequestReason::AppClosed,
+    }
+}
+
 impl AppExchange {
     /// Whether an answer with `status` comes before the body of its request, which nobody is going to read: nothing that follows on the client's
     /// connection could be found.
@@ -157,8 +167,7 @@ impl AppResponseBody {
         let AppExchange { mut entry, request_body, memory, .. } = *exchange;
         self.memory = Some(memory);
         entry.fields.transferred.up = request_body.bytes();
-        let of_app = if is_malformed(error) { RequestReason::AppBadAnswer } else { RequestReason::AppClosed };
-        let reason = failure_of(&request_body).unwrap_or(of_app);
+        let reason = failure_of(&request_body).unwrap_or_else(|| app_failure(error));
         entry.fields.detail = Some(error.to_string());
         entry.close(Some(reason));
     }

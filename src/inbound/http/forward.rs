@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::authorize::authorize;
-use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, failure_of};
+use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, app_failure, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::entry::open_entry;
 use super::fields::{FieldRewrite, filter_request_trailers};
@@ -22,7 +22,7 @@ use super::upgrade::UpgradeSlot;
 use super::validate::{ValidatedRequest, validate};
 use crate::config::AppProtocol;
 use crate::http::{
-    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck,
+    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, UnsentBytes,
     remove_from_response, response_problem,
 };
 use crate::io::BytesSince;
@@ -46,6 +46,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) upgrade: Option<&'a UpgradeSlot>,
     /// What its client leaves room for, over HTTP/2.
     pub(super) room: Option<Arc<StreamBacklog>>,
+    /// What its client has not been sent yet, over HTTP/1.1.
+    pub(super) unsent: Option<UnsentBytes>,
 }
 
 /// Answers `request`, which came by `connection`.
@@ -97,8 +99,8 @@ pub(super) async fn answer(
     connection.counters.count_stripped(rewrite.apply(&mut parts.headers, switches));
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let RequestContext { in_flight, upgrade, room, .. } = arrival;
-    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room };
+    let RequestContext { in_flight, upgrade, room, unsent, .. } = arrival;
+    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room, unsent };
     forwarded.send(parts, body, entry).await
 }
 
@@ -166,14 +168,16 @@ struct RequestForwarder<'a> {
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
     room: Option<Arc<StreamBacklog>>,
+    unsent: Option<UnsentBytes>,
 }
 
 impl RequestForwarder<'_> {
     /// Sends it, a second time only where nobody can have acted on it.
     async fn send(self, mut parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientResponse {
         let config = &self.connection.config;
+        let backlogs = &self.connection.service.budgets.backlogs;
         let mut body = RequestBody::new(body, filter_request_trailers);
-        let mut memory = self.connection.service.budgets.backlogs.reservation();
+        let mut memory = backlogs.reservation();
         if !body.is_end_stream() {
             let is_http2 = entry.fields.http_version == "2";
             if is_http2 && let Err(exceeded) = memory.try_resize(STREAM_MEMORY) {
@@ -199,7 +203,7 @@ impl RequestForwarder<'_> {
         let unread = UnreadBody { body: body.progress(), memory };
         let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
         loop {
-            let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
+            let mut app = match self.connection.apps.take(unsent > 0 || is_retry, backlogs).await {
                 Ok(app) => app,
                 Err(error) => {
                     entry.fields.detail = Some(error.to_string());
@@ -238,8 +242,13 @@ impl RequestForwarder<'_> {
                         guard: self.guard,
                         _in_flight: self.in_flight,
                     };
-                    let rest =
-                        ResponseContext { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
+                    let rest = ResponseContext {
+                        grpc: self.grpc,
+                        asked: self.asked,
+                        upgrade: self.upgrade,
+                        room: self.room,
+                        unsent: self.unsent,
+                    };
                     return rest.respond(response, exchange).await;
                 }
                 Err(error) => error,
@@ -263,10 +272,7 @@ impl RequestForwarder<'_> {
             let reason = match failure_of(&request_body) {
                 _ if is_broken => RequestReason::BadFraming,
                 Some(reason) => reason,
-                None if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
-                    RequestReason::AppBadAnswer
-                }
-                None => RequestReason::AppClosed,
+                None => app_failure(&error),
             };
             entry.fields.detail = Some(error.to_string());
             entry.fields.transferred.up = request_body.bytes();
@@ -287,11 +293,6 @@ impl RequestForwarder<'_> {
 
 fn has_unknown_length(body: &RequestBody) -> bool {
     !body.is_end_stream() && body.size_hint().exact().is_none()
-}
-
-/// Whether the app has said more than it may before its answer.
-fn is_refused_answer(error: &hyper::Error) -> bool {
-    crate::http::io_cause(error).is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// The request with this head and `body`, of which `gate` is opened once the app says that it wants it.
@@ -327,6 +328,7 @@ struct ResponseContext<'a> {
     asked: Option<HeaderValue>,
     upgrade: Option<&'a UpgradeSlot>,
     room: Option<Arc<StreamBacklog>>,
+    unsent: Option<UnsentBytes>,
 }
 
 impl ResponseContext<'_> {
@@ -376,6 +378,7 @@ impl ResponseContext<'_> {
         let body = AppResponseBody::new(body, exchange, self.room);
         // Over HTTP/2 the client's window decides when something goes out.
         let body = if is_http2 { BodyLookahead::unseen(body) } else { BodyLookahead::of(body).await };
+        let body = body.waiting_for(self.unsent);
         Response::from_parts(head, Either::Left(body))
     }
 }
