@@ -158,3 +158,21 @@ fn an_answer_before_the_whole_body_arrives_and_ends_the_connection() {
     assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
     asked(&app, 1);
 }
+
+#[test]
+fn an_answer_of_an_app_that_closes_in_the_middle_of_an_upload_is_never_lost() {
+    const TIMES: usize = 20;
+    let app = HttpApp::handing_over(|mut stream| {
+        stream.read_exact(&mut [0; 64 * 1024]).unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno").unwrap();
+    });
+    let front = Front::open(app.addr(), "");
+    for _ in 0..TIMES {
+        let mut talk = front.talk();
+        talk.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+        talk.send(vec![0; 300_000]);
+        let answer = talk.answer();
+        assert_eq!((answer.status(), answer.text(), answer.says_close()), (413, "no", true));
+    }
+    assert_eq!(app.asked().len(), TIMES, "nobody is asked twice");
+}

@@ -27,6 +27,8 @@ pub(in crate::inbound::http) struct ResettingStream {
     written: u64,
     /// There while the app does not take something.
     watch: Option<Box<BacklogWatch>>,
+    /// The app reads nothing more. What it has said before is read all the same.
+    is_unwritable: bool,
 }
 
 impl ResettingStream {
@@ -40,6 +42,7 @@ impl ResettingStream {
             reservation: budget.reservation(),
             written: 0,
             watch: None,
+            is_unwritable: false,
         }
     }
 
@@ -93,10 +96,15 @@ impl ResettingStream {
         false
     }
 
-    /// What became of writing.
+    /// What became of writing. An app may answer, and close, while its request still comes: what it has said lies behind the failure of a
+    /// write, and would not be read by whoever is told of that. Whoever reads finds the answer, and then the end.
     fn note_written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
             Poll::Ready(Ok(bytes)) => self.written += *bytes as u64,
+            Poll::Ready(Err(error)) if self.protocol == AppProtocol::Http1 && is_of_reader(error) => {
+                self.is_unwritable = true;
+                return Poll::Pending;
+            }
             Poll::Pending if self.keep(cx) => {
                 let why = "memory is short, and the app takes nothing";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, why)));
@@ -105,6 +113,11 @@ impl ResettingStream {
         }
         written
     }
+}
+
+/// Whether a write has failed with `error` because the other side reads nothing more.
+fn is_of_reader(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl Drop for ResettingStream {
@@ -128,6 +141,9 @@ impl AsyncRead for ResettingStream {
 impl AsyncWrite for ResettingStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.is_unwritable {
+            return Poll::Pending;
+        }
         let written = this.stream()?.poll_write(cx, bytes);
         this.note_written(cx, written)
     }
@@ -138,6 +154,9 @@ impl AsyncWrite for ResettingStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.is_unwritable {
+            return Poll::Pending;
+        }
         let written = this.stream()?.poll_write_vectored(cx, bufs);
         this.note_written(cx, written)
     }
