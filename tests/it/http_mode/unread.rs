@@ -106,7 +106,7 @@ fn answers_over_http1_that_are_not_read_make_room_when_memory_is_short_and_those
 }
 
 /// What a connection may take while one of its sides takes nothing, in KiB: 64 for the bytes, and what hyper has for a request.
-const STUCK: u64 = 128;
+const STUCK: u64 = 144;
 
 #[test]
 fn answers_over_http1_that_are_not_read_take_no_more_than_a_few_parts_each() {
