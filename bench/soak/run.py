@@ -58,7 +58,8 @@ def settled(metrics):
 class Run:
     def __init__(self, options):
         self.options = options
-        self.out = Path(options.out)
+        # Sockets are named by absolute paths.
+        self.out = Path(options.out).resolve()
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir(parents=True, mode=0o700)
         self.events = Events(self.out / "events.jsonl")

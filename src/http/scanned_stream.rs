@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::body_part::poll_read_part;
 use super::head_rejection::HeadRejection;
 use super::head_rules::HeadRules;
 use super::head_scan::{RequestScan, UpgradeRequest};
@@ -24,9 +25,6 @@ const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnectio
 
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 16 * 1024;
-
-/// What is read at a time while memory is short, in bytes.
-const READ_WHILE_SHORT: usize = 4 * 1024;
 
 /// Whoever has sent what is read.
 pub(crate) trait HangUp {
@@ -180,17 +178,7 @@ impl<S> ScannedStream<S> {
     where
         S: AsyncRead + Unpin,
     {
-        // What whoever reads keeps of a body is bounded by what it is given at a time.
-        let read = match self.reservation.budget().is_short() && buf.remaining() > READ_WHILE_SHORT {
-            true => {
-                let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
-                let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
-                let filled = part.filled().len();
-                buf.advance(filled);
-                read
-            }
-            false => Pin::new(&mut self.stream).poll_read(cx, buf),
-        };
+        let read = poll_read_part(Pin::new(&mut self.stream), cx, buf, self.reservation.budget());
         self.is_awaited = read.is_pending();
         read
     }

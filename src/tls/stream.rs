@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -327,9 +326,11 @@ impl Stream {
 
     /// Reads ciphertext once and opens it into `into`, as far as there is room.
     fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
+        let room = RECORD + into.remaining();
         let mut plaintext = std::mem::take(&mut self.plaintext);
         let sink = |payload: &[u8]| fill(into, &mut plaintext, payload);
-        let polled = self.poll_read_and_open(cx, buffers, RECORD + READ, sink);
+        // What the reader has no room for would have to be kept: no more of that than a record.
+        let polled = self.poll_read_and_open(cx, buffers, room, sink);
         self.plaintext = plaintext;
         polled
     }

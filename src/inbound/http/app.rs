@@ -18,6 +18,7 @@ use self::connection::WaitingConnection;
 pub(super) use self::connection::{AppConnection, MAX_ANSWER_HEAD};
 use self::totals::AppTotals;
 use super::watch::end_of;
+use crate::budget::Budget;
 use crate::config::AppProtocol;
 use crate::io::AppStream;
 use crate::upstream::{DialError, Upstream};
@@ -88,11 +89,12 @@ impl AppConnections {
         self.protocol
     }
 
-    /// A connection that can take a request: one that waits, unless it has to be `is_fresh`, or a new one.
+    /// A connection that can take a request: one that waits, unless it has to be `is_fresh`, or a new one. What is kept for the app is of
+    /// `budget`.
     ///
     /// # Errors
     /// The app does not accept.
-    pub(super) async fn take(&self, is_fresh: bool) -> Result<AppConnection, AppConnectError> {
+    pub(super) async fn take(&self, is_fresh: bool, budget: &Arc<Budget>) -> Result<AppConnection, AppConnectError> {
         if !is_fresh {
             while let Some(waiting) = self.take_idle() {
                 if let Some(connection) = waiting.wake().await {
@@ -101,16 +103,16 @@ impl AppConnections {
             }
         }
         // Most requests find one that waits, and have no room for this.
-        Box::pin(self.open()).await
+        Box::pin(self.open(budget)).await
     }
 
-    async fn open(&self) -> Result<AppConnection, AppConnectError> {
+    async fn open(&self, budget: &Arc<Budget>) -> Result<AppConnection, AppConnectError> {
         let dialled = self.waiting().dialled.take();
         let stream = match dialled.filter(|(stream, since)| !self.is_too_old(*since) && !stream.has_hung_up()) {
             Some((stream, _)) => stream,
             None => self.upstream.dial().await?,
         };
-        AppConnection::open(stream, self.protocol, &self.proxy_header, Arc::clone(&self.totals)).await
+        AppConnection::open(stream, self.protocol, &self.proxy_header, Arc::clone(&self.totals), budget).await
     }
 
     fn take_idle(&self) -> Option<WaitingConnection> {

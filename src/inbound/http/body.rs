@@ -1,6 +1,7 @@
 //! The body of an answer on its way to the client: what becomes of a request is known when it has ended.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +14,7 @@ use super::app::AppConnection;
 use super::connection::RequestGuard;
 use super::response_backlog::{ResponseBytes, StreamBacklog};
 use crate::budget::Reservation;
-use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, remove_from_trailers};
+use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, io_cause, is_malformed, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
@@ -31,7 +32,7 @@ pub(super) struct AppResponseBody {
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
     request_body: Arc<BodyProgress>,
-    /// What the client may have us hold of that, once the exchange has ended.
+    /// What the client may have us hold of that, once the rest of the exchange is gone.
     memory: Option<Reservation>,
 }
 
@@ -120,6 +121,15 @@ pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
     }
 }
 
+/// Why a request has failed whose app is the reason.
+pub(super) fn app_failure(error: &hyper::Error) -> RequestReason {
+    match io_cause(error).map(io::Error::kind) {
+        Some(io::ErrorKind::OutOfMemory) => RequestReason::Overloaded,
+        _ if is_malformed(error) || error.is_parse_too_large() => RequestReason::AppBadAnswer,
+        _ => RequestReason::AppClosed,
+    }
+}
+
 impl AppExchange {
     /// Whether an answer with `status` comes before the body of its request, which nobody is going to read: nothing that follows on the client's
     /// connection could be found.
@@ -148,8 +158,8 @@ impl AppResponseBody {
     fn complete(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
         let AppExchange { app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
-        entry.fields.transferred.up = request_body.bytes();
         self.memory = Some(memory);
+        entry.fields.transferred.up = request_body.bytes();
         // An app that has answered before it had the whole request is not asked again on this connection.
         if may_reuse && request_body.is_done() {
             guard.connection().apps.put(app);
@@ -163,9 +173,9 @@ impl AppResponseBody {
     fn fail(&mut self, error: &hyper::Error) {
         let Some(exchange) = self.exchange.take() else { return };
         let AppExchange { mut entry, request_body, memory, .. } = *exchange;
-        entry.fields.transferred.up = request_body.bytes();
         self.memory = Some(memory);
-        let reason = failure_of(&request_body).unwrap_or(RequestReason::AppClosed);
+        entry.fields.transferred.up = request_body.bytes();
+        let reason = failure_of(&request_body).unwrap_or_else(|| app_failure(error));
         entry.fields.detail = Some(error.to_string());
         entry.close(Some(reason));
     }
@@ -236,12 +246,13 @@ impl Drop for AppResponseBody {
         // Nobody waits for the rest: the entry says so, and the app's connection is reset.
         if let Some(exchange) = self.exchange.take() {
             let AppExchange { mut entry, request_body, memory, .. } = *exchange;
-            entry.fields.transferred.up = request_body.bytes();
             self.memory = Some(memory);
+            entry.fields.transferred.up = request_body.bytes();
             if stalled.is_some() {
                 entry.close(stalled);
             }
         }
+        // Behind the end of the answer the client may go on for a moment with what nobody reads.
         self.request_body.answered(self.memory.take());
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::app::MAX_ANSWER_HEAD;
 use super::authorize::authorize;
-use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, failure_of};
+use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, app_failure, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::entry::open_entry;
 use super::fields::{FieldRewrite, filter_request_trailers};
@@ -23,16 +23,15 @@ use super::upgrade::UpgradeSlot;
 use super::validate::{ValidatedRequest, validate};
 use crate::config::AppProtocol;
 use crate::http::{
-    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, content_length,
-    remove_from_response, response_head_length, response_problem,
+    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, UnsentBytes,
+    content_length, remove_from_response, response_head_length, response_problem,
 };
 use crate::io::BytesSince;
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
-/// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, and of one stream of HTTP/2, where the client
-/// has leave to send as much.
+/// What a client of HTTP/1.1 may have us hold of a body that the app does not read, in bytes, beside what waits to be written. Of a stream of
+/// HTTP/2 it is what the client has leave to send.
 const BODY_MEMORY: usize = 16 * 1024;
-const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;
@@ -47,6 +46,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) upgrade: Option<&'a UpgradeSlot>,
     /// What its client leaves room for, over HTTP/2.
     pub(super) room: Option<Arc<StreamBacklog>>,
+    /// What its client has not been sent yet, over HTTP/1.1.
+    pub(super) unsent: Option<UnsentBytes>,
 }
 
 /// Answers `request`, which came by `connection`.
@@ -103,8 +104,8 @@ pub(super) async fn answer(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let RequestContext { in_flight, upgrade, room, .. } = arrival;
-    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room };
+    let RequestContext { in_flight, upgrade, room, unsent, .. } = arrival;
+    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room, unsent };
     forwarded.send(parts, body, entry).await
 }
 
@@ -188,14 +189,16 @@ struct RequestForwarder<'a> {
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
     room: Option<Arc<StreamBacklog>>,
+    unsent: Option<UnsentBytes>,
 }
 
 impl RequestForwarder<'_> {
     /// Sends it, a second time only where nobody can have acted on it.
     async fn send(self, mut parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientResponse {
         let config = &self.connection.config;
+        let backlogs = &self.connection.service.budgets.backlogs;
         let mut body = RequestBody::new(body, filter_request_trailers);
-        let mut memory = self.connection.service.budgets.backlogs.reservation();
+        let mut memory = backlogs.reservation();
         if !body.is_end_stream() {
             let is_http2 = entry.fields.http_version == "2";
             let window = stream_window(memory.budget()) as usize;
@@ -207,7 +210,7 @@ impl RequestForwarder<'_> {
                 body.keep_rest();
             }
             // Here reading slows down instead.
-            memory.set(if is_http2 { STREAM_MEMORY } else { BODY_MEMORY });
+            memory.set(if is_http2 { window } else { BODY_MEMORY });
         }
         if let Some(limit) = config.body_timeout {
             body.set_read_timeout(limit);
@@ -222,7 +225,7 @@ impl RequestForwarder<'_> {
         let unread = UnreadBody { body: body.progress(), memory };
         let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
         loop {
-            let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
+            let mut app = match self.connection.apps.take(unsent > 0 || is_retry, backlogs).await {
                 Ok(app) => app,
                 Err(error) => {
                     entry.fields.detail = Some(error.to_string());
@@ -236,7 +239,6 @@ impl RequestForwarder<'_> {
             let may_repeat = app.is_reused && !is_retry && body.is_end_stream() && parts.method.is_idempotent();
             let copy = may_repeat.then(|| parts.clone());
             let request_body = body.progress();
-            body.pace_by(Arc::clone(app.meter()));
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
             let request = gated_request(parts, body, gate);
             let received = BytesSince::now(app.meter());
@@ -262,8 +264,13 @@ impl RequestForwarder<'_> {
                         guard: self.guard,
                         _in_flight: self.in_flight,
                     };
-                    let rest =
-                        ResponseContext { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
+                    let rest = ResponseContext {
+                        grpc: self.grpc,
+                        asked: self.asked,
+                        upgrade: self.upgrade,
+                        room: self.room,
+                        unsent: self.unsent,
+                    };
                     return rest.respond(response, exchange).await;
                 }
                 Err(error) => error,
@@ -287,10 +294,7 @@ impl RequestForwarder<'_> {
             let reason = match failure_of(&request_body) {
                 _ if is_broken => RequestReason::BadFraming,
                 Some(reason) => reason,
-                None if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
-                    RequestReason::AppBadAnswer
-                }
-                None => RequestReason::AppClosed,
+                None => app_failure(&error),
             };
             entry.fields.detail = Some(error.to_string());
             entry.fields.transferred.up = request_body.bytes();
@@ -311,11 +315,6 @@ impl RequestForwarder<'_> {
 
 fn has_unknown_length(body: &RequestBody) -> bool {
     !body.is_end_stream() && body.size_hint().exact().is_none()
-}
-
-/// Whether the app has said more than it may before its answer.
-fn is_refused_answer(error: &hyper::Error) -> bool {
-    crate::http::io_cause(error).is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// The request with this head and `body`, of which `gate` is opened once the app says that it wants it.
@@ -351,6 +350,7 @@ struct ResponseContext<'a> {
     asked: Option<HeaderValue>,
     upgrade: Option<&'a UpgradeSlot>,
     room: Option<Arc<StreamBacklog>>,
+    unsent: Option<UnsentBytes>,
 }
 
 impl ResponseContext<'_> {
@@ -420,6 +420,7 @@ impl ResponseContext<'_> {
         }
         // Over HTTP/2 the client's window decides when something goes out.
         let body = if is_http2 { BodyLookahead::unseen(body) } else { BodyLookahead::of(body).await };
+        let body = body.waiting_for(self.unsent);
         Response::from_parts(head, Either::Left(body))
     }
 }

@@ -20,12 +20,12 @@ use super::forward::{RequestContext, answer};
 use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
-use crate::http::{HeadRejection, ScannedStream};
+use crate::http::{HeadRejection, ScannedStream, UnsentBytes};
 use crate::inbound::active::DRAIN_IDLE_TIMEOUT;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
-use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 use crate::sys::socket::has_input;
+use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 
 /// A connection that was silent for so long gives up what serves requests, and takes it anew for the next one.
 const PARK_AFTER: Duration = Duration::from_millis(50);
@@ -142,13 +142,15 @@ async fn serve_until_idle(
     let config = &connection.config;
     let backlogs = &connection.service.budgets.backlogs;
     let reservation = backlogs.reservation();
-    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
+    let unsent = UnsentBytes::default();
+    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), Some(unsent.clone()));
     let rules = Arc::clone(&connection.head_rules);
     let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).beginning_with(first);
     let heads = scanned.heads();
     let slot = Arc::new(UpgradeSlot::new(heads.clone()));
     let service = service_fn(|request| {
-        let (connection, heads, slot) = (Arc::clone(connection), heads.clone(), Arc::clone(&slot));
+        let (connection, heads, slot, unsent) =
+            (Arc::clone(connection), heads.clone(), Arc::clone(&slot), unsent.clone());
         Box::pin(async move {
             // Every request was judged; one that was not is not acted on.
             let (head, in_flight) = match heads.next() {
@@ -156,7 +158,8 @@ async fn serve_until_idle(
                 None => (Err(HeadRejection::NotHttp), None),
             };
             let may_switch = head.is_ok_and(|head| head.switch.is_some());
-            let arrival = RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), room: None };
+            let arrival =
+                RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), room: None, unsent: Some(unsent) };
             let answer = answer(&connection, request, arrival).await;
             if may_switch && !slot.is_set() {
                 heads.resume();

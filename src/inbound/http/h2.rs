@@ -132,7 +132,7 @@ pub(super) fn serve<'a>(
 ) -> impl Future<Output = ServeResult> + Send + 'a {
     let backlogs = &connection.service.budgets.backlogs;
     let backlog = Arc::new(ResponseBacklog::new(backlogs));
-    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
+    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), None);
     let shared = SharedStream::new(stream, Arc::clone(&backlog));
     // An `async fn` would go on having room for the stream as it was given.
     async move {
@@ -187,7 +187,7 @@ async fn serve_requests(
         let (connection, room) = (Arc::clone(connection), streams.begin(backlog));
         // In a box of its own: it is handed on by value before it runs.
         Box::pin(async move {
-            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room) };
+            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room), unsent: None };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         })
     });

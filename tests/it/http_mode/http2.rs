@@ -107,6 +107,22 @@ fn an_answer_that_breaks_off_resets_its_stream_and_no_other() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_right_behind_its_head_shows_its_head_over_http2() {
+    for answer in
+        ["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"]
+    {
+        let app = HttpApp::start(move |_| Reply::SendAndClose(answer.as_bytes().to_vec()));
+        let front = Front::open(app.addr(), "");
+        let client = h2(&front);
+        for _ in 0..5 {
+            let streaming = client.head(client.begin(request("/"), vec![])).unwrap();
+            let error = client.rest(streaming).unwrap_err();
+            assert!(error.contains("stream error received"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn refusals_have_the_answers_of_http1_and_the_connection_goes_on() {
     let app = HttpApp::saying("ok");
     let front = Front::open(app.addr(), "--http-body-timeout 200ms");

@@ -59,6 +59,24 @@ fn a_client_that_ends_its_body_behind_a_refusal_is_not_told_to_stop() {
 }
 
 #[test]
+fn a_client_that_ends_its_body_behind_an_early_answer_of_the_app_is_not_told_to_stop() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge")
+            .unwrap();
+    });
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    for stream in (1..20).step_by(2) {
+        frames.begin_ten(stream, "POST");
+        assert_eq!(frames.answer(stream), b"large");
+        frames.end_ten(stream);
+        // A reset would have come before the answer to this.
+        frames.ping(1);
+        frames.pinged();
+    }
+}
+
+#[test]
 fn a_refusal_in_the_name_of_a_silent_app_reaches_a_client_in_the_middle_of_a_body() {
     let app = HttpApp::handing_over(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
     let front = Front::open(app.addr(), "--app-timeout 200ms");
