@@ -19,6 +19,8 @@ pub struct TestedRequest {
     pub method: String,
     /// The path as requests have it, with a query or without.
     pub path: String,
+    /// What it says in X-Forwarded-Client-Cert.
+    pub xfcc: Option<String>,
 }
 
 /// Whatever is wrong is a usage fault here: the statuses 0 and 1 are verdicts, and scripts know no others but 2.
@@ -26,12 +28,25 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
     let config = serving(options::POLICY_TEST, matches, environment);
     let given = |name: &str| matches.get_one::<OsString>(name);
     let mut diagnostics = Vec::new();
-    let peer = given("peer").and_then(|peer| noted("peer", values::path(peer), &mut diagnostics));
+    let mut file = |name: &str| given(name).and_then(|path| noted(name, values::path(path), &mut diagnostics));
+    let (peer, client) = (file("peer"), file("client"));
+    let xfcc = given("client-xfcc").map(|value| values::text(value).map(str::to_owned));
+    let xfcc = xfcc.and_then(|value| noted("client-xfcc", value, &mut diagnostics));
     let method = given("method").map(|method| values::text(method).and_then(parse_method));
     let method = method.and_then(|method| noted("method", method, &mut diagnostics));
     let path = given("path").map(|path| values::text(path).and_then(tested_path));
     let path = path.and_then(|path| noted("path", path, &mut diagnostics));
-    let missing = match (given("peer"), given("method"), given("path")) {
+    if given("peer").is_some() && given("client").is_some() {
+        let twice = Problem::new("says who connects, as --peer does", "take one of them out");
+        noted::<()>("client", Err(twice), &mut diagnostics);
+    }
+    for name in ["client", "client-xfcc"] {
+        if given(name).is_some() && given("path").is_none() {
+            let pathless = Problem::new("says nothing without a path", "add --path /PATH");
+            noted::<()>(name, Err(pathless), &mut diagnostics);
+        }
+    }
+    let missing = match (given("peer").or(given("client")), given("method"), given("path")) {
         (None, _, None) => {
             let help = "name a file with the client's certificate chain, or give --path for a client without one";
             Some(("peer", Problem::new("is not given", help)))
@@ -44,7 +59,9 @@ pub(super) fn command(matches: &ArgMatches, environment: &Environment) -> Result
     }
     let diagnostics = match (config, Diagnostics::of(diagnostics)) {
         (Ok(config), None) => {
-            let request = path.map(|path| TestedRequest { method: method.unwrap_or_else(|| "GET".to_owned()), path });
+            let method = method.unwrap_or_else(|| "GET".to_owned());
+            let request = path.map(|path| TestedRequest { method, path, xfcc });
+            let peer = peer.or(client);
             return Ok(Command::PolicyTest { config, peer, request, json: matches.get_flag("json") });
         }
         (Ok(_), Some(diagnostics)) => diagnostics,

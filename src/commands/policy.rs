@@ -16,10 +16,13 @@ use crate::pem::Pem;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
-use crate::config::{ClientAuthConfig, ClientAuthSettings, Config, Listener, PairSource};
+use crate::config::{
+    ClientAuthConfig, ClientAuthSettings, Config, HttpConfig, Listener, PairSource, XfccAbsent, XfccVerify,
+};
 use crate::credentials::ClientPolicyFiles;
 use crate::exit::{Exit, Fault};
 use crate::identity::{Client, Identity};
+use crate::policy::{Denial, Permit, Route};
 use crate::sys;
 use crate::trust::{ClientAuth, ClientAuthenticator};
 use result::{ExplainedVerdict, PolicyTestResult, RequestResult, TestVerdict};
@@ -107,7 +110,17 @@ fn verdict(
     let own = if client_policy.policy.needs_own_identity() { own_identity(own_certificate)? } else { None };
     let authenticator = ClientAuthenticator::new(Arc::clone(&client_policy), certified.required, own.map(Arc::new));
     let auth = ClientAuth::Certificate(authenticator);
+    let of = |judgement, client: Option<&Client>| {
+        PolicyTestResult::of(listener.listen.to_string(), client_policy.policy.mode.as_str(), judgement, client)
+    };
     let judged = auth.authorize(chain, now);
+    if let (Some(http), Some(request)) = (&listener.http, request)
+        && let Some(client) = forwarding_client(listener, http, &judged, request)
+    {
+        let asked = Asked { http, request, client, now };
+        let (caller, route, judgement) = asked.judge(&auth);
+        return Ok(of(judgement, caller.as_ref()).forwarded_by(client).with(Some(RequestResult::of(request, route))));
+    }
     let verdict = judged.as_ref().ok().zip(request).and_then(|((client, _), request)| {
         auth.evaluate_request(client, &request.method, &request.path, listener.http.as_ref()?.paths)
     });
@@ -119,13 +132,54 @@ fn verdict(
     let request = request.map(|request| RequestResult::of(request, route));
     let client = chain.and_then(|chain| Client::from_leaf(chain.first()?).ok());
     let client = client.or(chain.is_none().then_some(Client::Anonymous));
-    Ok(PolicyTestResult::of(
-        listener.listen.to_string(),
-        client_policy.policy.mode.as_str(),
-        judgement,
-        client.as_ref(),
-    )
-    .with(request))
+    Ok(of(judgement, client.as_ref()).with(request))
+}
+
+/// The client that was `judged`, if it may forward who calls: one that is named for that, or, without TLS, whoever may connect.
+fn forwarding_client<'a>(
+    listener: &Listener,
+    http: &HttpConfig,
+    judged: &'a Result<(Client, Permit), Denial>,
+    request: &TestedRequest,
+) -> Option<&'a Client> {
+    match judged {
+        _ if listener.plaintext.is_some() => request.xfcc.as_ref().map(|_| &Client::Anonymous),
+        Ok((client, _)) => Some(client).filter(|client| http.trusts(client)),
+        Err(_) => None,
+    }
+}
+
+/// A request of a client that may forward who calls.
+struct Asked<'a> {
+    http: &'a HttpConfig,
+    request: &'a TestedRequest,
+    client: &'a Client,
+    now: SystemTime,
+}
+
+impl Asked<'_> {
+    /// Who calls, by which route the request is judged, and how.
+    fn judge<'a>(&self, auth: &'a ClientAuth) -> (Option<Client>, Option<&'a Route>, ExplainedVerdict) {
+        let values: Vec<_> = self.request.xfcc.iter().map(String::as_bytes).collect();
+        let needs_certificate = self.http.xfcc_verify == XfccVerify::Require;
+        let caller = match auth.forwarded_caller(&values, needs_certificate, self.now) {
+            Ok(Some(forwarded)) => forwarded.caller,
+            Ok(None) if self.http.xfcc_absent == XfccAbsent::Client => self.client.clone(),
+            Ok(None) => Client::Anonymous,
+            Err(error) => return (None, None, ExplainedVerdict::of_forwarded(&error)),
+        };
+        let (method, path) = (&self.request.method, &self.request.path);
+        let (route, judgement) = match (auth.evaluate_request(&caller, method, path, self.http.paths), auth) {
+            (Some(verdict), _) => (verdict.route, ExplainedVerdict::of_request(&verdict.result)),
+            (None, ClientAuth::Certificate(authenticator)) => {
+                (None, ExplainedVerdict::of_caller(&caller, &authenticator.authorize_caller(&caller)))
+            }
+            (None, ClientAuth::None) => {
+                (None, ExplainedVerdict::of_caller(&caller, &auth.authorize(None, self.now).map(|(_, permit)| permit)))
+            }
+        };
+        (Some(caller), route, judgement)
+    }
 }
 
 pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, Fault> {

@@ -163,6 +163,28 @@ impl HttpConfig {
         })
     }
 
+    /// What nobody can rely on of whom clients forward that may, each as a sentence for the start. `is_audited`: no rule is enforced.
+    pub(crate) fn forwarding_doubts(&self, is_audited: bool) -> Vec<&'static str> {
+        // Otherwise the start is refused, or rules admit whoever wants to be nobody.
+        let is_unsaid = is_audited && self.router_xfcc == RouterXfcc::Unknown;
+        let is_wide = self.forward_from.iter().any(|rule| matches!(rule, Rule::Any | Rule::CloudFoundry));
+        let doubts = [
+            (
+                is_unsaid,
+                "callers are judged by what the router forwards, which may be what anybody writes for all that is known; see what it does, and say so by --router-xfcc",
+            ),
+            (
+                self.xfcc_absent == XfccAbsent::Client,
+                "where the router forwards nobody it is judged itself (--xfcc-absent client), which is anybody's choice who leaves the field out",
+            ),
+            (
+                is_wide,
+                "whoever has a certificate may say that anybody calls; name the router by --xfcc-forward-from, such as dns:gorouter.service.cf.internal",
+            ),
+        ];
+        doubts.into_iter().filter(|(applies, _)| *applies).map(|(_, doubt)| doubt).collect()
+    }
+
     /// Whether `client` may forward who has called it.
     pub(crate) fn trusts(&self, client: &Client) -> bool {
         self.forward_from.iter().any(|rule| rule.matches(client, None))

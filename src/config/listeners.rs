@@ -113,9 +113,9 @@ impl OptionReader {
     fn common(&mut self) -> Result<ListenerSettings, Reported> {
         let connect = self.required("connect-timeout", step);
         let http = self.http();
-        let reads_requests = matches!(http, Ok(Some(_)));
-        // Errors in how requests are read are said there.
-        let plaintext = self.plaintext(reads_requests || http.is_err());
+        // Errors in how requests are read are said there, and are not why something else has no meaning.
+        let reads_requests = !matches!(http, Ok(None));
+        let plaintext = self.plaintext(reads_requests);
         let tls = self.tls(reads_requests);
         let clients = if self.is_plaintext() { self.callers() } else { self.clients(reads_requests) };
         let dial = self.given("dial", values::one_of);

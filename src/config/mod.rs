@@ -158,6 +158,11 @@ impl ClientAuthConfig {
             Self::None | Self::ValidationContext(_) => false,
         }
     }
+
+    /// Whether no rule is enforced, as far as the configuration says.
+    pub(crate) fn is_audited(&self) -> bool {
+        matches!(self, Self::Files(files) if files.mode == Some(PolicyMode::Audit))
+    }
 }
 
 /// Client authentication by a validation context of Envoy: trust anchors and names in one document.

@@ -4,14 +4,21 @@
 //! moment later: so the end of a short answer would go out in a write of its own, and with TLS in a record of its own. Clients that are about
 //! to close a connection lose such an answer, and it costs more.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::body::{Body, Buf, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use super::unsent_bytes::UnsentBytes;
 
 /// What is worth looking behind, in bytes.
 const SHORT: usize = 16 * 1024;
+
+/// How long HTTP/2 is given to send what it has of an answer that breaks off: whoever resets a stream forgets that, and others send it.
+const SEND_WAIT: Duration = Duration::from_millis(50);
 
 /// What comes of a body; `None`: its end.
 type NextFrame<D, E> = Option<Result<Frame<D>, E>>;
@@ -26,19 +33,53 @@ pub(crate) struct BodyLookahead<B: Body> {
     next: Option<NextFrame<B::Data, B::Error>>,
     /// Something was handed on.
     has_begun: bool,
-    /// Whoever reads had a turn between the data and the failure behind it.
-    has_paused: bool,
+    pause: FailurePause,
+    /// What whoever reads has not sent.
+    unsent: Option<UnsentBytes>,
+}
+
+/// What whoever reads is given before a failure: what it has not sent yet it drops then, the head of the message among it.
+#[derive(Debug)]
+enum FailurePause {
+    /// One turn, in which it sends that itself.
+    Turn,
+    /// So much time, in which others send it.
+    Time(Option<Pin<Box<Sleep>>>),
+    /// That has been.
+    Over,
+}
+
+impl FailurePause {
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Turn => {
+                *self = Self::Over;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Self::Time(timer) => {
+                ready!(timer.get_or_insert_with(|| Box::pin(sleep(SEND_WAIT))).as_mut().poll(cx));
+                *self = Self::Over;
+                Poll::Ready(())
+            }
+            Self::Over => Poll::Ready(()),
+        }
+    }
 }
 
 impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
-    /// `body`, of which nothing is known ahead.
+    /// `body`, of which nothing is known ahead, over HTTP/2.
     pub(crate) fn unseen(body: B) -> Self {
-        Self { body, first: None, next: None, has_begun: false, has_paused: false }
+        Self::begin(body, FailurePause::Time(None))
     }
 
-    /// Looks at what has come of `body`. If that is short, whoever reads it has one turn to see whether that is all.
+    fn begin(body: B, pause: FailurePause) -> Self {
+        Self { body, first: None, next: None, has_begun: false, pause, unsent: None }
+    }
+
+    /// Looks at what has come of `body`, over HTTP/1.1. If that is short, whoever reads it has one turn to see whether that is all.
     pub(crate) async fn of(body: B) -> Self {
-        let mut this = Self::unseen(body);
+        let mut this = Self::begin(body, FailurePause::Turn);
         // With a length it is known where the end is.
         if this.body.size_hint().exact().is_some() {
             return this;
@@ -62,6 +103,12 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
             this.next = Some(next);
         }
         this
+    }
+
+    /// The next part of it waits until whoever reads has sent what is counted as `unsent`.
+    pub(crate) fn waiting_for(mut self, unsent: Option<UnsentBytes>) -> Self {
+        self.unsent = unsent;
+        self
     }
 
     /// What has come, without waiting for more.
@@ -88,17 +135,26 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        // hyper drops what it has not sent yet when a body fails, head and all: as it would have had it, it gets that first.
-        if self.has_begun && !self.has_paused && self.first.is_none() && matches!(self.next, Some(Some(Err(_)))) {
-            self.has_paused = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let known = self.first.take().map(|first| Some(Ok(first))).or_else(|| self.next.take());
         let polled = match known {
             Some(known) => Poll::Ready(known),
-            None => Pin::new(&mut self.body).poll_frame(cx),
+            None => {
+                if let Some(unsent) = &self.unsent {
+                    ready!(unsent.poll_room(cx));
+                }
+                Pin::new(&mut self.body).poll_frame(cx)
+            }
         };
+        if let Poll::Ready(Some(Err(error))) = polled {
+            if self.pause.poll_over(cx).is_pending() {
+                self.next = Some(Some(Err(error)));
+                return Poll::Pending;
+            }
+            return Poll::Ready(Some(Err(error)));
+        }
+        if let (Some(unsent), Poll::Ready(Some(Ok(frame)))) = (&self.unsent, &polled) {
+            unsent.add(frame.data_ref().map_or(0, Buf::remaining));
+        }
         self.has_begun |= polled.is_ready();
         polled
     }
@@ -123,7 +179,6 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::convert::Infallible;
     use std::task::Waker;
 
     use hyper::HeaderMap;
@@ -131,14 +186,18 @@ mod tests {
 
     use super::*;
 
-    type FramePoll = Poll<Option<Result<Frame<Bytes>, Infallible>>>;
+    /// A body that breaks off.
+    #[derive(Debug)]
+    struct Broken;
+
+    type FramePoll = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
     /// What is polled of it, one after the other.
     struct ScriptedBody(VecDeque<FramePoll>, SizeHint);
 
     impl Body for ScriptedBody {
         type Data = Bytes;
-        type Error = Infallible;
+        type Error = Broken;
 
         fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> FramePoll {
             self.0.pop_front().expect("nothing is polled behind the end")
@@ -161,7 +220,11 @@ mod tests {
         Poll::Ready(None)
     }
 
-    /// What is read, with `|` wherever nothing is there, and `.` where the end is known with what was read.
+    fn failure() -> FramePoll {
+        Poll::Ready(Some(Err(Broken)))
+    }
+
+    /// What is read, with `|` wherever nothing is there, `!` where it breaks off, and `.` where the end is known with what was read.
     fn read(script: Vec<FramePoll>, hint: SizeHint) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut body = runtime.block_on(BodyLookahead::of(ScriptedBody(script.into(), hint)));
@@ -173,6 +236,7 @@ mod tests {
             match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
                 Poll::Pending => read.push('|'),
                 Poll::Ready(None) => return read + "$",
+                Poll::Ready(Some(Err(Broken))) => return read + "!",
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => read.push_str(std::str::from_utf8(&data).unwrap()),
                     Err(_) => return read + "+trailers",
@@ -207,5 +271,23 @@ mod tests {
     #[test]
     fn a_body_that_turns_out_to_be_empty_is_announced_as_one_of_unknown_length() {
         assert_eq!(read(vec![end()], SizeHint::default()), "$");
+    }
+
+    #[test]
+    fn whoever_reads_has_a_turn_for_what_came_before_a_body_breaks_off_be_it_the_head_alone() {
+        for hint in [SizeHint::default(), SizeHint::with_exact(20)] {
+            assert_eq!(read(vec![failure()], hint.clone()), "|!");
+            assert_eq!(read(vec![data("a"), failure()], hint.clone()), "a|!");
+            assert_eq!(read(vec![nothing(), nothing(), failure()], hint.clone()).trim_matches('|'), "!");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_http2_others_have_time_to_send_it() {
+        let mut body = BodyLookahead::unseen(ScriptedBody([failure()].into(), SizeHint::default()));
+        let begun = tokio::time::Instant::now();
+        let failed = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(matches!(failed, Some(Err(Broken))));
+        assert!(begun.elapsed() >= SEND_WAIT);
     }
 }

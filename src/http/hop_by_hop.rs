@@ -14,7 +14,7 @@ const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
 /// protocol, and goes on asking.
 pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
     let takes_trailers = fields.get_all(TE).iter().any(|value| options(value).any(|option| option == "trailers"));
-    remove_hop_by_hop(fields, switches);
+    remove_hop_by_hop(fields, switches, |_| false);
     let others: Vec<HeaderName> = fields.keys().filter(|name| is_for_proxies(name)).cloned().collect();
     for name in others {
         fields.remove(name);
@@ -27,7 +27,7 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
 
 /// The same of a response.
 pub(crate) fn remove_from_response(fields: &mut HeaderMap, switches: bool) {
-    remove_hop_by_hop(fields, switches);
+    remove_hop_by_hop(fields, switches, |_| false);
     // It tells our answers from the server's.
     fields.remove(REASON);
     if fields.remove(TRANSFER_ENCODING).is_some() {
@@ -36,9 +36,9 @@ pub(crate) fn remove_from_response(fields: &mut HeaderMap, switches: bool) {
     }
 }
 
-/// Removes what is for one connection alone: what a Connection field names, that itself, and what it need not name. Where the body ends and who
-/// is asked is not for it to say. `switches`: another protocol is asked for, and goes on being.
-pub(crate) fn remove_hop_by_hop(fields: &mut HeaderMap, switches: bool) {
+/// Removes what is for one connection alone: what a Connection field names, that itself, and what it need not name. Where the body ends, who is
+/// asked is not for it to say, nor what `is_kept`. `switches`: another protocol is asked for, and goes on being.
+pub(crate) fn remove_hop_by_hop(fields: &mut HeaderMap, switches: bool, is_kept: fn(&HeaderName) -> bool) {
     // Most heads have nothing of it, and to look at all names costs less than to look for each.
     if !switches && !fields.keys().any(is_hop_by_hop) {
         return;
@@ -49,6 +49,7 @@ pub(crate) fn remove_hop_by_hop(fields: &mut HeaderMap, switches: bool) {
         .flat_map(options)
         .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
         .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, TE, UPGRADE].contains(name))
+        .filter(|name| !is_kept(name))
         .collect();
     for name in nominated {
         fields.remove(name);

@@ -1,6 +1,7 @@
 //! HTTP: whether a response is under way, which requests are refused before anybody acts on them, by which path they are judged, and what is not passed on.
 
 mod body_lookahead;
+mod body_part;
 mod certain_path;
 mod chunk_scan;
 mod counted_bytes;
@@ -23,9 +24,11 @@ mod response_check;
 mod response_tracker;
 mod route_check;
 mod scanned_stream;
+mod unsent_bytes;
 mod web_socket_ender;
 
 pub(crate) use body_lookahead::BodyLookahead;
+pub(crate) use body_part::{body_part, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
@@ -37,9 +40,10 @@ pub(crate) use hop_by_hop::{remove_from_request, remove_from_response, remove_fr
 pub(crate) use host_check::{NamedHost, names_only, names_server};
 pub(crate) use keep_alive_ender::KeepAliveEnder;
 pub(crate) use local_reply::LocalReply;
-pub(crate) use request_body::{BodyProgress, RequestBody, io_cause};
-pub(crate) use response_check::{response_head_length, response_problem};
+pub(crate) use request_body::{BodyProgress, RequestBody, io_cause, is_malformed};
+pub(crate) use response_check::{content_length, response_head_length, response_problem};
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};
 pub(crate) use scanned_stream::{HangUp, ScannedStream};
+pub(crate) use unsent_bytes::UnsentBytes;
 pub(crate) use web_socket_ender::WebSocketEnder;

@@ -194,6 +194,8 @@ pub(super) fn is_overlong(value: u8, rest: &[u8]) -> bool {
         0xc0 | 0xc1 => true,
         0xe0 => matches!(next, Some(0x80..0xa0)),
         0xf0 => matches!(next, Some(0x80..0x90)),
+        // No character has so many bytes, and some readers take them all the same (RFC 3629, 3).
+        0xf8..=0xfd => true,
         _ => false,
     }
 }

@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use super::unsent_bytes::UnsentBytes;
+
 /// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
@@ -39,6 +41,8 @@ pub(crate) struct RequestBody {
     filter_trailers: fn(&mut HeaderMap),
     /// What nobody has read is left to whoever sees its progress.
     keeps_rest: bool,
+    /// What whoever reads has not sent on.
+    unsent: Option<UnsentBytes>,
     progress: Arc<BodyProgress>,
 }
 
@@ -160,6 +164,7 @@ impl RequestBody {
             limit: None,
             filter_trailers,
             keeps_rest: false,
+            unsent: None,
             progress: Arc::new(progress),
         }
     }
@@ -175,6 +180,7 @@ impl RequestBody {
             limit: None,
             filter_trailers: |_| (),
             keeps_rest: false,
+            unsent: None,
             progress,
         }
     }
@@ -191,6 +197,11 @@ impl RequestBody {
         self.progress.is_held_back.store(true, Ordering::Release);
         self.gate = ContinueState::Waiting { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) };
         open
+    }
+
+    /// The next part of it waits until whoever reads has sent on what is counted as `unsent`.
+    pub(crate) fn wait_for(&mut self, unsent: UnsentBytes) {
+        self.unsent = Some(unsent);
     }
 
     /// It fails once nothing of it has come for `limit`, as long as it is waited for.
@@ -257,6 +268,9 @@ impl Body for RequestBody {
             },
         }
         self.progress.is_held_back.store(false, Ordering::Release);
+        if let Some(unsent) = &self.unsent {
+            ready!(unsent.poll_room(cx));
+        }
         let polled = match &mut self.inner {
             Some(inner) => Pin::new(inner).poll_frame(cx).map_err(RequestBodyError::from),
             None => Poll::Ready(None),
@@ -276,6 +290,9 @@ impl Body for RequestBody {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    if let Some(unsent) = &self.unsent {
+                        unsent.add(data.len());
+                    }
                 }
                 if let Some(silence) = &mut self.silence {
                     silence.moved = true;
@@ -349,7 +366,7 @@ fn is_whole(body: &Incoming) -> bool {
 }
 
 /// Whether `error` says that what was read is no body.
-fn is_malformed(error: &hyper::Error) -> bool {
+pub(crate) fn is_malformed(error: &hyper::Error) -> bool {
     error.is_parse()
         || io_cause(error)
             .is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))

@@ -13,7 +13,7 @@ pub(crate) fn response_problem<B>(response: &Response<B>, asked: Option<&HeaderV
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    let is_number = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_number = |length: &HeaderValue| content_length(length).is_some();
     match () {
         () if switches && !fields.get(UPGRADE).is_some_and(is_asked) => {
             Some("the server switches to another protocol than it was asked to")
@@ -26,6 +26,13 @@ pub(crate) fn response_problem<B>(response: &Response<B>, asked: Option<&HeaderV
         }
         () => None,
     }
+}
+
+/// The number of bytes that Content-Length says; `None`: none (RFC 9110, 8.6).
+pub(crate) fn content_length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok()?;
+    // A sign would be taken as part of a number.
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 /// The length of the head of `response` in HTTP/1.1, in bytes, without what stands around values beside one space (RFC 9112, 4 and 5).
@@ -42,6 +49,15 @@ pub(crate) fn response_head_length<B>(response: &Response<B>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_digits_that_fit_in_a_number() {
+        let read = |text| content_length(&HeaderValue::from_static(text));
+        assert_eq!([read("0"), read("02"), read("18446744073709551615")], [Some(0), Some(2), Some(u64::MAX)]);
+        for text in ["", "+1", "-1", "1 ", "0x1", "1,1", "99999999999999999999"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn the_length_of_a_head_is_that_of_its_lines() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::body_part::poll_read_part;
 use super::head_rejection::HeadRejection;
 use super::head_rules::HeadRules;
 use super::head_scan::{RequestScan, UpgradeRequest};
@@ -19,11 +20,11 @@ use crate::io::PeriodicCheck;
 /// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`RequestHeads`].
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
+/// The same for one that begins as HEAD does: its answer has no body.
+const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
+
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 16 * 1024;
-
-/// What is read at a time while memory is short, in bytes.
-const READ_WHILE_SHORT: usize = 4 * 1024;
 
 /// Whoever has sent what is read.
 pub(crate) trait HangUp {
@@ -177,17 +178,7 @@ impl<S> ScannedStream<S> {
     where
         S: AsyncRead + Unpin,
     {
-        // What whoever reads keeps of a body is bounded by what it is given at a time.
-        let read = match self.reservation.budget().is_under_pressure() && buf.remaining() > READ_WHILE_SHORT {
-            true => {
-                let mut part = ReadBuf::new(buf.initialize_unfilled_to(READ_WHILE_SHORT));
-                let read = Pin::new(&mut self.stream).poll_read(cx, &mut part);
-                let filled = part.filled().len();
-                buf.advance(filled);
-                read
-            }
-            false => Pin::new(&mut self.stream).poll_read(cx, buf),
-        };
+        let read = poll_read_part(Pin::new(&mut self.stream), cx, buf, self.reservation.budget());
         self.is_awaited = read.is_pending();
         read
     }
@@ -213,8 +204,9 @@ impl<S> ScannedStream<S> {
     /// What lies in front of a head that was refused is handed on, and then what stands in for it.
     fn stand_in_for_refused(&mut self) {
         if matches!(self.scan, RequestScan::Refused) && !self.heads.is_broken() {
+            let stand_in = stand_in_for(&self.held[self.cleared..]);
             self.held.truncate(self.cleared);
-            self.held.extend_from_slice(STAND_IN);
+            self.held.extend_from_slice(stand_in);
             self.cleared = self.held.len();
         }
     }
@@ -223,10 +215,16 @@ impl<S> ScannedStream<S> {
     fn give_up(&mut self, why: HeadRejection) {
         self.heads.push(Err(why));
         self.scan.give_up();
-        self.held = STAND_IN.to_vec();
+        self.held = stand_in_for(&self.held[self.cleared..]).to_vec();
         self.reservation.set(self.held.capacity());
-        self.cleared = STAND_IN.len();
+        self.cleared = self.held.len();
     }
+}
+
+/// What stands in for a head that begins so.
+fn stand_in_for(head: &[u8]) -> &'static [u8] {
+    // Empty lines in front of a request are nothing (RFC 9112, 2.2).
+    if head.trim_ascii_start().starts_with(b"HEAD ") { STAND_IN_FOR_HEAD } else { STAND_IN }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {

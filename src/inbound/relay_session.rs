@@ -10,6 +10,7 @@ use crate::inbound::service::InboundService;
 use crate::lifecycle::Phase;
 use crate::policy;
 use crate::relay::{NoBacklogProgress, Relay, RelayEnd};
+use crate::sys::socket::has_input;
 use crate::telemetry::{AccessLogEntry, CloseReason};
 
 /// While the instance goes, a connection that has been idle for this long is closed: long enough for the pause between
@@ -87,6 +88,10 @@ pub(super) async fn relay_until_closed<const LEAVES_IDLE: bool>(
             // No dice are thrown for who is asked first: this is on the path of every byte.
             biased;
             end = &mut *counted.relay => return match end {
+                // A request that has come and was not noticed yet would be lost: the loop sets the timer anew.
+                RelayEnd::Idle if *service.phase.borrow() >= Phase::Retiring && has_input(counted.relay.client()) => {
+                    continue;
+                }
                 RelayEnd::Idle if *service.phase.borrow() >= Phase::Retiring => CloseReason::ClosedIdle,
                 RelayEnd::BacklogEvicted => {
                     counted.entry.set_error(&NoBacklogProgress);

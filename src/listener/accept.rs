@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
@@ -18,6 +19,10 @@ const MAX_REJECTED_AT_ONCE: usize = 64;
 
 /// Errors in a row that may be the clients'. A kernel or a sandbox that gives nothing else has a trouble of its own.
 const CLIENTS_ERRORS: u32 = 16;
+
+/// Connections that are taken from a listener when it closes: as many as the kernel keeps (`net.core.somaxconn`), and no more, however fast others
+/// come.
+const MAX_QUEUED: usize = 4096;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +60,16 @@ pub trait ListenSocket: Send + Sync + 'static {
 
     /// Waits for a connection. Cancel safe.
     fn accept_one(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+
+    /// The next connection that the kernel has queued, as the kernel says: what waits for one hears of it a moment later. To be called within a
+    /// runtime.
+    ///
+    /// # Errors
+    /// Of the kind `WouldBlock`: there is none.
+    fn accept_queued(&self) -> io::Result<(Self::Stream, Self::Peer)>;
 }
+
+const ACCEPTED: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 impl ListenSocket for TcpListener {
     type Stream = TcpStream;
@@ -63,9 +77,20 @@ impl ListenSocket for TcpListener {
 
     async fn accept_one(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.accept().await?;
-        // A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
-        Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+        Ok((stream, canonical(peer)))
     }
+
+    fn accept_queued(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (socket, peer) = acceptfrom_with(self, ACCEPTED)?;
+        let stream = TcpStream::from_std(socket.into())?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        Ok((stream, canonical(peer.ok_or(io::ErrorKind::ConnectionAborted)?)))
+    }
+}
+
+/// A listener for IPv6 and IPv4 sees IPv4 clients as ::ffff:a.b.c.d; people and allowlists do not.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 impl ListenSocket for UnixListener {
@@ -74,6 +99,10 @@ impl ListenSocket for UnixListener {
 
     async fn accept_one(&self) -> io::Result<(UnixStream, ())> {
         Ok((self.accept().await?.0, ()))
+    }
+
+    fn accept_queued(&self) -> io::Result<(UnixStream, ())> {
+        Ok((UnixStream::from_std(acceptfrom_with(self, ACCEPTED)?.0.into())?, ()))
     }
 }
 
@@ -94,6 +123,12 @@ impl<L: ListenSocket> ListenSocket for LimitedListener<L> {
         // Never an error: it is not closed.
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, peer) = self.socket.accept_one().await?;
+        Ok(((stream, room), peer))
+    }
+
+    fn accept_queued(&self) -> io::Result<(Self::Stream, L::Peer)> {
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| io::ErrorKind::WouldBlock)?;
+        let (stream, peer) = self.socket.accept_queued()?;
         Ok(((stream, room), peer))
     }
 }
@@ -152,9 +187,10 @@ impl<L: ListenSocket, S: Service<L>> Acceptor<L, S> {
             };
         }
         // To these clients the kernel has already answered: they are connected, and closing the listener would reset them.
-        while let Some(accepted) = accept_now(&self.socket).await {
-            match accepted {
+        for _ in 0..MAX_QUEUED {
+            match self.socket.accept_queued() {
                 Ok((stream, peer)) => self.begin(stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if failures.pause_for(&error, &self.addr).is_zero() => {}
                 Err(_) => break,
             }
@@ -212,15 +248,6 @@ impl Failures {
     }
 }
 
-/// The next connection that is queued, without waiting for one.
-async fn accept_now<L: ListenSocket>(listener: &L) -> Option<io::Result<(L::Stream, L::Peer)>> {
-    tokio::select! {
-        biased;
-        accepted = listener.accept_one() => Some(accepted),
-        () = std::future::ready(()) => None,
-    }
-}
-
 /// Whether accept(2) reports a connection that went wrong before we took it, not a trouble of ours.
 fn is_the_clients(error: &io::Error) -> bool {
     matches!(
@@ -245,12 +272,57 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::lifecycle::DrainGuards;
 
     const SOMEWHERE: &str = "127.0.0.1:1";
 
     fn pauses(errno: Errno, failures: &mut Failures) -> Vec<Duration> {
         (0..32).map(|_| failures.pause_for(&errno.into(), SOMEWHERE)).collect()
+    }
+
+    /// Counts those whom it serves.
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Service<TcpListener> for Counted {
+        async fn serve(self: Arc<Self>, _: TcpStream, _: SocketAddr, _: Slot) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn reject(&self, _: TcpStream, _: SocketAddr) {}
+    }
+
+    #[tokio::test]
+    async fn whoever_has_connected_before_the_listener_closes_is_served() {
+        const CLIENTS: usize = 300;
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = socket.local_addr().unwrap();
+        let (service, guards) = (Arc::<Counted>::default(), DrainGuards::default());
+        let (phase, seen) = watch::channel(Phase::Running);
+        let acceptor = Acceptor {
+            socket,
+            addr: addr.to_string().into(),
+            service: Arc::clone(&service),
+            slots: Slots::new(2 * CLIENTS),
+            guard: guards.guard(),
+        };
+        let accepting = tokio::spawn(acceptor.run(seen));
+        // It waits, and nobody tells it of these before it is told to end.
+        tokio::task::yield_now().await;
+        let clients: Vec<_> = (0..CLIENTS).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+        phase.send_replace(Phase::Draining);
+        accepting.await.unwrap();
+        tokio::task::yield_now().await;
+        let refused = std::net::TcpStream::connect(addr).map(drop).map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
+        let _ = timeout(Duration::from_secs(30), guards.close().gone()).await;
+        assert_eq!(service.0.load(Ordering::Relaxed), CLIENTS);
+        drop(clients);
     }
 
     #[test]

@@ -199,6 +199,11 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         self.idle.set_drain_idle_timeout(limit);
     }
 
+    /// The client's side.
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
     /// From now on an answer in HTTP/1.1 that follows a complete request tells the client, in the app's place, to let go of the connection,
     /// and the relay ends behind it. To be called once.
     pub fn end_keep_alive(&mut self) {

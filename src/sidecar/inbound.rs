@@ -113,6 +113,7 @@ pub(super) fn start(
         let tls = listener.plaintext.is_some().then_some("off");
         tracing::info!(listener = %addr, app = %listener.app, tls, "listening");
         listener.plaintext.iter().for_each(|peers| warn_of_others(peers, addr));
+        warn_of_forwarded(&listener, addr);
         if let ClientAuthConfig::Files(ClientAuthSettings { any_implied: true, .. }) = &listener.clients {
             tracing::info!(listener = %addr, "no rule is given: every client with a certificate under the client CAs may come in");
         }
@@ -183,6 +184,17 @@ fn warn_of_others(peers: &AdmittedPeers, listener: SocketAddr) {
             from = others.join(","),
             "whoever connects from these networks may say that anybody calls; let nobody but proxies be in them"
         );
+    }
+}
+
+/// Says what of whom clients forward nobody can rely on.
+fn warn_of_forwarded(listener: &Listener, addr: SocketAddr) {
+    let Some(http) = &listener.http else { return };
+    if listener.plaintext.is_none() && http.forward_from.is_empty() {
+        return;
+    }
+    for doubt in http.forwarding_doubts(listener.clients.is_audited()) {
+        tracing::warn!(listener = %addr, "{doubt}");
     }
 }
 

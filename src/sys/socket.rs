@@ -21,6 +21,12 @@ pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
     matches!(poll(&mut sockets, Some(&Timespec::default())), Ok(1..)) && !sockets[0].revents().is_empty()
 }
 
+/// Whether something has come that was not read, be it the end, as the kernel says: what waits for it hears of it a moment later.
+pub(crate) fn has_input(socket: impl AsFd) -> bool {
+    let mut sockets = [PollFd::new(&socket, PollFlags::IN)];
+    matches!(poll(&mut sockets, Some(&Timespec::default())), Ok(1..)) && sockets[0].revents().contains(PollFlags::IN)
+}
+
 /// Sends FIN behind what was written; receiving goes on (shutdown(2), `SHUT_WR`).
 pub(crate) fn end_sending(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Write)?)

@@ -37,6 +37,7 @@ pub use outbound::{
 };
 pub use requests::{
     CallerSource, MethodLabel, REQUEST_FIELDS, RequestCounters, RequestEntryFields, RequestLogEntry, RequestReason,
+    StrippedField,
 };
 pub use secrets::{SecretCounters, SecretResult};
 pub use tokens::{TokenCounters, TokenRequestResult};

@@ -6,6 +6,7 @@ mod anchors;
 mod chain;
 mod client_auth;
 mod crl;
+mod forwarded_caller;
 mod revocation;
 mod server_auth;
 mod signed;
@@ -15,6 +16,7 @@ mod verified_chains;
 pub use anchors::{AnchorLabels, Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsError};
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};
+pub use forwarded_caller::{ForwardedCaller, ForwardedCallerError};
 pub use server_auth::{
     AuthenticatedServer, NameCheck, OtherAnchors, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy,
     who,

@@ -2,7 +2,7 @@
 //!
 //! [`identity_fields`] writes what a certificate says for the app, in the forms that others write and read; [`caller_fields`] writes the
 //! identity in words of our own. [`parse`] reads X-Forwarded-Client-Cert of a proxy whose word counts. [`is_identity_name`] tells which
-//! names of fields speak of identities, so that nobody else sets them.
+//! names of fields speak of identities, so that nobody else sets them, and [`is_origin_name`] which speak of where a request comes from.
 //!
 //! # What is written so that it reads in one way
 //!
@@ -29,7 +29,7 @@ mod tests;
 mod write;
 
 pub use error::XfccError;
-pub use names::{is_exact_spelling, is_identity_name};
+pub use names::{is_exact_spelling, is_identity_name, is_origin_name};
 pub use parse::{ForwardedIdentity, parse};
 pub use write::{XfccFields, caller_fields, identity_fields};
 

@@ -20,6 +20,15 @@ pub fn is_identity_name(name: &str) -> bool {
     begins_with(name, OWN) || IDENTITY_NAMES.iter().any(is)
 }
 
+/// How the fields begin by which proxies, gorouter among them, say where a request comes from and goes to.
+const ORIGIN: [&str; 3] = ["x-forwarded-", "x-cf-", "x-vcap-"];
+
+/// Whether a field of this name says, for some server, where a request comes from: `X-Forwarded-*`, `Forwarded`, `X-Cf-*`, `X-Vcap-*`. Nothing
+/// is allocated.
+pub fn is_origin_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("forwarded") || ORIGIN.iter().any(|start| begins_with(name, start))
+}
+
 /// Whether a name is written with letters, digits and `-` alone, so that every server reads it as the same.
 pub fn is_exact_spelling(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -36,7 +45,7 @@ fn begins_with(name: &str, start: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_exact_spelling, is_identity_name};
+    use super::{is_exact_spelling, is_identity_name, is_origin_name};
 
     #[test]
     fn names_that_speak_of_identities_are_known_in_every_spelling() {
@@ -80,6 +89,23 @@ mod tests {
             "é-forwarded-client-cert",
         ] {
             assert!(!is_identity_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_speak_of_origins_are_known_in_every_spelling() {
+        for name in [
+            "X-Forwarded-For",
+            "X_Forwarded_Proto",
+            "x.forwarded.host",
+            "Forwarded",
+            "x-cf-applicationid",
+            "X_Vcap_Request_Id",
+        ] {
+            assert!(is_origin_name(name), "{name}");
+        }
+        for name in ["", "x-forwarded", "xforwardedfor", "x-cfx", "forwarded-for", "x-vcap", "traceparent"] {
+            assert!(!is_origin_name(name), "{name}");
         }
     }
 

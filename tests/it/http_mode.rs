@@ -12,6 +12,7 @@ mod kept;
 mod limits;
 mod messages;
 mod origin;
+mod own_answers;
 mod paths;
 mod talk;
 mod unanswered;

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vestibule::issuer::{Credential, InstanceSpec};
 
-use crate::support::credentials::{Credentials, roots_pem};
+use crate::support::credentials::{Credentials, issue, roots_pem};
 use crate::support::sidecar::VESTIBULE;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -121,7 +122,7 @@ fn green_comes_in_and_blue_does_not() {
     let identity = json!({
         "organization": green.spec.organization.to_string(),
         "space": green.spec.space.to_string(),
-        "app": green.spec.app.to_string(),
+        "app": green.app.to_string(),
         "instance": green.instance(),
     });
     assert_eq!(permitted.json()["identity"], identity);
@@ -265,4 +266,51 @@ fn what_cannot_be_judged_is_a_usage_fault_and_never_a_verdict() {
     bench.test(&format!("--allow any {peer}")).usage("cf.crt: no certificate in PEM in it");
     fs::remove_file(bench.path("cf.crt")).unwrap();
     bench.test(&format!("--allow any {peer}")).usage("cf.crt: no such file");
+}
+
+/// X-Forwarded-Client-Cert as gorouter writes it.
+fn raw(credential: &Credential) -> String {
+    let (_, rest) = credential.cert_pem.split_once("-----BEGIN CERTIFICATE-----").unwrap();
+    rest.split_once("-----END").unwrap().0.split_whitespace().collect()
+}
+
+#[test]
+fn a_client_that_forwards_who_calls_is_asked_for_a_caller_as_the_proxy_would() {
+    let bench = Bench::new();
+    let [router, green, blue] = [(); 3].map(|()| InstanceSpec::generate().unwrap());
+    bench.write("router.crt", &issue(&router).cert_pem);
+    let rules = format!(
+        "--json --mode http --client-ca {} --allow cf:app:{} --xfcc-forward-from cf:app:{} --router-xfcc sanitize-set",
+        bench.path("cf.crt").display(),
+        green.app,
+        router.app,
+    );
+    let test = |caller: &str| {
+        let client = bench.path("router.crt");
+        bench.test(&format!("--client {} {caller} --path /x {rules}", client.display()))
+    };
+    let said = test(&format!("--client-xfcc {}", raw(&issue(&green))));
+    let rule = format!("cf:app:{}", green.app);
+    assert_eq!(said.verdict(), (0, json!("permit"), Value::Null, json!(rule)));
+    assert_eq!(said.json()["identity"]["app"], green.app.to_string());
+    assert!(said.json()["client"].is_string(), "{}", said.stdout);
+    let said = test(&format!("--client-xfcc {}", raw(&issue(&blue))));
+    assert_eq!(
+        (said.status, &said.json()["status"], &said.json()["denial_reason"]),
+        (1, &json!(403), &json!("denied"))
+    );
+    let said = test("");
+    assert_eq!((said.status, &said.json()["status"]), (1, &json!(401)));
+    assert_eq!(said.json()["denial_reason"], "certificate_required");
+    let said = test("--client-xfcc garbage==");
+    assert_eq!((said.status, &said.json()["status"]), (1, &json!(400)));
+    assert_eq!(said.json()["denial_reason"], "xfcc_invalid");
+    // --peer says no less who connects.
+    let peer = bench.path("router.crt");
+    let said = bench.test(&format!("--peer {} --path /x {rules}", peer.display()));
+    assert_eq!((said.status, &said.json()["status"]), (1, &json!(401)));
+    bench.test(&format!("--client {} {rules}", peer.display())).usage("--client: says nothing without a path");
+    bench
+        .test(&format!("--peer {0} --client {0} --path / {rules}", peer.display()))
+        .usage("--client: says who connects");
 }

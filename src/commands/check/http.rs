@@ -45,6 +45,9 @@ fn check_listener(listener: &Listener, http: &HttpConfig, usual: XfccForm, found
 
 /// What the app is told of its client, behind "which".
 fn told(listener: &Listener, http: &HttpConfig, usual: XfccForm) -> String {
+    if listener.plaintext.is_some() {
+        return "is told who calls as the proxy in front of us writes it".to_owned();
+    }
     if listener.clients == ClientAuthConfig::None {
         return "is not told who calls: no certificate is asked for (--client-auth)".to_owned();
     }
@@ -82,13 +85,20 @@ fn check_forwarded(listener: &Listener, http: &HttpConfig, found: &mut Findings)
         }
         XfccMode::Sanitize | XfccMode::SanitizeSet => {}
     }
-    if http.forward_from.is_empty() {
+    let is_plaintext = listener.plaintext.is_some();
+    if http.forward_from.is_empty() && !is_plaintext {
         return;
     }
     let from: Vec<_> = http.forward_from.iter().map(Rule::to_string).collect();
-    let from = from.join(" or ");
+    let from = if is_plaintext { "whoever may connect".to_owned() } else { from.join(" or ") };
+    if http.forward_from.iter().any(|rule| matches!(rule, Rule::Any | Rule::CloudFoundry)) {
+        let what = format!("{at}: {from} may say that anybody calls: whoever has a certificate");
+        found.warning(Subject::Http, what, "name the router: --xfcc-forward-from dns:gorouter.service.cf.internal");
+    }
     let router: &str = http.router_xfcc.into();
     match http.router_xfcc {
+        // Rules admit whoever wants to be nobody.
+        RouterXfcc::Unknown if is_plaintext && !listener.clients.is_audited() => {}
         RouterXfcc::SanitizeSet | RouterXfcc::Forward => {
             found.ok(Subject::Http, format!("{at}: {from} may say who has called it, by --router-xfcc {router}"));
         }

@@ -9,7 +9,7 @@ use crate::diagnostics::{LONGEST_FIELD, SafeText};
 use crate::http::path;
 use crate::identity::{Client, Identity};
 use crate::policy::{Denial, Permit, RequestDenial, RequestPermit, Route, Rule};
-use crate::trust::{AuthenticatedServer, ServerDenial};
+use crate::trust::{AuthenticatedServer, ForwardedCallerError, ServerDenial};
 
 /// What `vestibule policy test` prints, under the names that `--json` gives.
 #[derive(Serialize)]
@@ -24,6 +24,9 @@ pub(super) struct PolicyTestResult {
     request: Option<RequestResult>,
     #[serde(flatten)]
     pub(super) judgement: ExplainedVerdict,
+    /// The client that forwards who calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<SafeText>,
     /// The client shows no certificate.
     #[serde(skip)]
     is_anonymous: bool,
@@ -95,6 +98,25 @@ impl ExplainedVerdict {
         Self::new(verdict, rule, denial.map(|denial| (denial.reason().as_str(), denial as &dyn Display)))
     }
 
+    /// On a caller whom a client forwards, where requests are not judged by their paths.
+    pub(super) fn of_caller(caller: &Client, judged: &Result<Permit, Denial>) -> Self {
+        let (reason, status) = match caller {
+            Client::Anonymous => ("certificate_required", 401),
+            Client::Authenticated(_) => ("denied", 403),
+        };
+        let judgement = Self::of_client(judged);
+        match judgement.denial_reason {
+            Some(_) => Self { denial_reason: Some(reason), status: Some(status), ..judgement },
+            None => judgement,
+        }
+    }
+
+    /// On a caller whom nobody believes in.
+    pub(super) fn of_forwarded(error: &ForwardedCallerError) -> Self {
+        let (reason, status) = error.reason();
+        Self { status: Some(status), ..Self::new(TestVerdict::Denial, None, Some((reason, error))) }
+    }
+
     /// On a request of a client who has come in.
     pub(super) fn of_request(judged: &Result<RequestPermit, RequestDenial>) -> Self {
         let (verdict, rule, denial) = match judged {
@@ -132,12 +154,22 @@ impl PolicyTestResult {
             to: None,
             mode,
             request: None,
+            client: None,
             judgement,
             is_anonymous: client == Some(&Client::Anonymous),
             identity: client.and_then(Client::identity).map(CertificateParts::of),
             subject: holder.map(|holder| SafeText::up_to(LONGEST_FIELD, &holder.subject)),
             serial: holder.map(|holder| SafeText::up_to(LONGEST_FIELD, &holder.serial)),
         }
+    }
+
+    /// The same, where `client` has forwarded who calls.
+    pub(super) fn forwarded_by(self, client: &Client) -> Self {
+        let client = match client.certificate() {
+            Some(holder) => SafeText::up_to(LONGEST_FIELD, &holder.subject),
+            None => SafeText::up_to(LONGEST_FIELD, "whoever may connect (--tls off)"),
+        };
+        Self { client: Some(client), ..self }
     }
 
     /// The same, with the `request` that was judged.
@@ -162,6 +194,7 @@ impl PolicyTestResult {
             to: Some(to),
             mode,
             request: None,
+            client: None,
             judgement: ExplainedVerdict::new(
                 if denial.is_none() { TestVerdict::Permit } else { TestVerdict::Denial },
                 rule,
@@ -191,6 +224,9 @@ impl PolicyTestResult {
             line("path", path.as_str());
             line("folded", folded.as_deref().unwrap_or("none"));
             line("route", route.as_deref().unwrap_or("none"));
+        }
+        if let Some(client) = &self.client {
+            line("client", &format!("{}, which forwards who calls", client.as_str()));
         }
         line("verdict", if *verdict == TestVerdict::Permit { "permit" } else { "denial" });
         line("rule", rule.as_deref().unwrap_or("none"));

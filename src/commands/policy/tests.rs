@@ -50,7 +50,7 @@ impl PolicyFixture {
     }
 
     fn test(&self, peer: Option<&Path>, method: &str, path: &str, json: bool) -> (String, Exit) {
-        let request = TestedRequest { method: method.to_owned(), path: path.to_owned() };
+        let request = TestedRequest { method: method.to_owned(), path: path.to_owned(), xfcc: None };
         test(&self.config, peer, Some(&request), json, SystemTime::now()).unwrap()
     }
 }

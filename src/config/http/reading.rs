@@ -69,7 +69,7 @@ impl OptionReader {
         let xfcc = self.required("xfcc", values::one_of);
         let forms = self.xfcc_forms();
         let details = self.xfcc_details();
-        let forward_from = self.all("xfcc-forward-from", str::parse);
+        let forward_from = self.forward_from();
         let router_xfcc = self.required("router-xfcc", values::one_of);
         let xfcc_absent = self.required("xfcc-absent", values::one_of);
         let xfcc_verify = self.required("xfcc-verify", values::one_of);
@@ -98,7 +98,7 @@ impl OptionReader {
             xfcc: xfcc?,
             xfcc_forms: forms?,
             xfcc_details: details?,
-            forward_from: forward_from?.into_iter().map(|(_, rule)| rule).collect(),
+            forward_from: forward_from?,
             router_xfcc: router_xfcc?,
             xfcc_absent: xfcc_absent?,
             xfcc_verify: xfcc_verify?,
@@ -187,6 +187,17 @@ impl OptionReader {
             }
         };
         Err(self.report(problem.at(place)))
+    }
+
+    /// Whoever may say who has called has to be somebody.
+    fn forward_from(&mut self) -> Result<Vec<Rule>, Reported> {
+        let rules: Vec<Located<Rule>> = self.all("xfcc-forward-from", str::parse)?;
+        if let Some((place, _)) = rules.iter().find(|(_, rule)| *rule == Rule::Anonymous) {
+            let what = "would have everybody say who calls, without a certificate";
+            let help = "name the router: dns:gorouter.service.cf.internal";
+            return Err(self.report(Problem::new(what, help).at(place.clone())));
+        }
+        Ok(rules.into_iter().map(|(_, rule)| rule).collect())
     }
 
     fn xfcc_forms(&mut self) -> Result<Vec<XfccForm>, Reported> {

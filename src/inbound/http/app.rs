@@ -14,11 +14,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-pub(super) use self::connection::AppConnection;
 use self::connection::WaitingConnection;
+<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
 pub(super) use self::error::AppConnectError;
+||||||| 7756452b60f8d08be199078e2090530e33294387
+=======
+pub(super) use self::connection::{AppConnection, MAX_ANSWER_HEAD};
+>>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
 use self::totals::AppTotals;
 use super::watch::end_of;
+use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
 use crate::io::AppStream;
 use crate::upstream::Upstream;
@@ -75,11 +80,16 @@ impl AppConnections {
         self.protocol
     }
 
-    /// A connection that can take a request: one that waits, unless it has to be `is_fresh`, or a new one.
+    /// A connection that can take a request: one that waits, unless it has to be `is_fresh`, or a new one. What is kept for the app is of
+    /// `budget`.
     ///
     /// # Errors
     /// The app does not accept.
-    pub(super) async fn take(&self, is_fresh: bool) -> Result<AppConnection, AppConnectError> {
+    pub(super) async fn take(
+        &self,
+        is_fresh: bool,
+        budget: &Arc<MemoryBudget>,
+    ) -> Result<AppConnection, AppConnectError> {
         if !is_fresh {
             while let Some(waiting) = self.take_idle() {
                 if let Some(connection) = waiting.wake().await {
@@ -88,16 +98,16 @@ impl AppConnections {
             }
         }
         // Most requests find one that waits, and have no room for this.
-        Box::pin(self.open()).await
+        Box::pin(self.open(budget)).await
     }
 
-    async fn open(&self) -> Result<AppConnection, AppConnectError> {
+    async fn open(&self, budget: &Arc<MemoryBudget>) -> Result<AppConnection, AppConnectError> {
         let dialled = self.waiting().dialled.take();
         let stream = match dialled.filter(|(stream, since)| !self.is_too_old(*since) && !stream.has_hung_up()) {
             Some((stream, _)) => stream,
             None => self.upstream.dial().await?,
         };
-        AppConnection::open(stream, self.protocol, &self.proxy_header, Arc::clone(&self.totals)).await
+        AppConnection::open(stream, self.protocol, &self.proxy_header, Arc::clone(&self.totals), budget).await
     }
 
     fn take_idle(&self) -> Option<WaitingConnection> {

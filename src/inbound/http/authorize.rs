@@ -1,5 +1,6 @@
 //! Who calls, and whether this request may be made: by the rules in force now, whatever they were when the connection began.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,9 +17,7 @@ use crate::http::path::FoldedPath;
 use crate::identity::Client;
 use crate::policy::{Denial, Permit, RequestDenial, RequestVerdict};
 use crate::telemetry::{CallerSource, RequestEntryFields, RequestReason};
-use crate::trust::ClientAuth;
-use crate::xfcc;
-use crate::xfcc::ForwardedIdentity;
+use crate::trust::{ClientAuth, ForwardedCaller, ForwardedCallerError};
 
 /// Why an anonymous caller is refused of whom a client speaks: that one may well have a certificate.
 const NOBODY_FORWARDED: &str = "the request forwards nobody, and no rule admits the anonymous";
@@ -33,6 +32,9 @@ pub(super) fn authorize(
     parts: &mut Parts,
     fields: &mut RequestEntryFields,
 ) -> Result<(), RequestReason> {
+    if !connection.is_trusted {
+        connection.counters.count_caller(CallerSource::Tls);
+    }
     if !connection.judges_requests {
         // Whoever came in may ask for everything, and the connection ends once that is over.
         return Ok(());
@@ -43,7 +45,7 @@ pub(super) fn authorize(
         false => None,
     };
     if connection.config.sni_host {
-        require_own_host(connection, &snapshot, &parts.headers)?;
+        require_own_host(connection, &snapshot, &parts.headers, fields)?;
     }
     let is_forwarded = caller.is_some();
     if is_forwarded {
@@ -143,39 +145,22 @@ fn caller(
         return Err(RequestReason::RouteCheck);
     }
     let values: Vec<_> = headers.get_all("x-forwarded-client-cert").iter().map(|value| value.as_bytes()).collect();
-    if values.is_empty() {
+    let needs_certificate = connection.config.xfcc_verify == XfccVerify::Require;
+    let forwarded = snapshot.client_auth.forwarded_caller(&values, needs_certificate, SystemTime::now());
+    let forwarded = forwarded.map_err(|error| {
+        connection.counters.count_caller(CallerSource::Invalid);
+        fields.detail = Some(error.to_string());
+        match error {
+            ForwardedCallerError::Malformed(_) => RequestReason::XfccInvalid,
+            ForwardedCallerError::Untrusted(_) => RequestReason::CallerUntrusted,
+        }
+    })?;
+    let Some(ForwardedCaller { caller, form, is_verified }) = forwarded else {
         connection.counters.count_caller(CallerSource::Absent);
         return Ok(match connection.config.xfcc_absent {
             XfccAbsent::Anonymous => Client::Anonymous,
             XfccAbsent::Client => connection.client.clone(),
         });
-    }
-    let identity = xfcc::parse(&values).map_err(|error| {
-        connection.counters.count_caller(CallerSource::Invalid);
-        fields.detail = Some(error.to_string());
-        RequestReason::XfccInvalid
-    })?;
-    let untrusted = |detail: String, fields: &mut RequestEntryFields| {
-        connection.counters.count_caller(CallerSource::Invalid);
-        fields.detail = Some(detail);
-        RequestReason::CallerUntrusted
-    };
-    let (caller, form, is_verified) = match (identity, &snapshot.client_auth) {
-        (ForwardedIdentity::Certificate { der, form }, ClientAuth::Certificate(authenticator)) => {
-            let verified = authenticator.anchors().verify(&[der], SystemTime::now());
-            let caller = verified.map_err(|denial| untrusted(denial.to_string(), fields))?;
-            (caller, form.as_str(), true)
-        }
-        (ForwardedIdentity::Certificate { .. }, ClientAuth::None) => {
-            return Err(untrusted("there is no client CA to verify it by".to_owned(), fields));
-        }
-        (ForwardedIdentity::Named { .. }, _) if connection.config.xfcc_verify == XfccVerify::Require => {
-            return Err(untrusted(
-                "there is no certificate in it to verify (--xfcc-verify require)".to_owned(),
-                fields,
-            ));
-        }
-        (ForwardedIdentity::Named { client, .. }, _) => (client, "envoy", false),
     };
     connection.counters.count_caller(CallerSource::Xfcc);
     fields.caller_form = Some(form);
@@ -188,6 +173,7 @@ fn require_own_host(
     connection: &HttpConnection,
     snapshot: &Arc<Snapshot>,
     headers: &HeaderMap,
+    fields: &mut RequestEntryFields,
 ) -> Result<(), RequestReason> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = match host.rsplit_once(':') {
@@ -197,8 +183,15 @@ fn require_own_host(
     let asked = connection.server_name.as_deref();
     let own = snapshot.own.as_ref().map_or(&[][..], |own| &own.names.dns);
     let names = own.iter().map(String::as_str).chain(asked);
-    let is_ours = names.into_iter().any(|known| known.eq_ignore_ascii_case(name));
-    if is_ours { Ok(()) } else { Err(RequestReason::Misdirected) }
+    let ip = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let ips = snapshot.own.as_ref().map_or(&[][..], |own| &own.names.ips);
+    if names.into_iter().any(|known| known.eq_ignore_ascii_case(name)) || ip.is_some_and(|ip: IpAddr| ips.contains(&ip))
+    {
+        return Ok(());
+    }
+    let asked = asked.map_or("none", |asked| asked);
+    fields.detail = Some(format!("the handshake asked for {asked}, and the certificate is for {}", own.join(", ")));
+    Err(RequestReason::Misdirected)
 }
 
 #[cfg(test)]

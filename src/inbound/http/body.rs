@@ -1,6 +1,7 @@
 //! The body of an answer on its way to the client: what becomes of a request is known when it has ended.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,7 +14,7 @@ use super::app::AppConnection;
 use super::connection::RequestGuard;
 use super::response_backlog::{ResponseBytes, StreamBacklog};
 use crate::budget::Reservation;
-use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, remove_from_trailers};
+use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, io_cause, is_malformed, remove_from_trailers};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
@@ -31,6 +32,8 @@ pub(super) struct AppResponseBody {
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
     request_body: Arc<BodyProgress>,
+    /// What the client may have us hold of that, once the rest of the exchange is gone.
+    memory: Option<Reservation>,
 }
 
 /// The body of an answer of our own.
@@ -38,6 +41,9 @@ pub(super) struct AppResponseBody {
 pub(super) struct LocalReplyBody {
     text: Full<ResponseBytes>,
     unread: Option<UnreadBody>,
+    /// How long the body would be that this stands for: hyper writes the length of none but one that is there, and leaves it out itself where there
+    /// must be none.
+    absent: Option<u64>,
 }
 
 /// The body of a request, or what is left of it, until its answer was sent.
@@ -51,7 +57,12 @@ pub(super) struct UnreadBody {
 impl LocalReplyBody {
     /// `text`, the answer to a request of whose body this is unread.
     pub(super) fn new(text: Full<ResponseBytes>, unread: Option<UnreadBody>) -> Self {
-        Self { text, unread }
+        Self { text, unread, absent: None }
+    }
+
+    /// The body of an answer that says how long it would be, and has none.
+    pub(super) fn absent(length: u64) -> Self {
+        Self { text: Full::default(), unread: None, absent: Some(length) }
     }
 }
 
@@ -75,11 +86,11 @@ impl Body for LocalReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.text.is_end_stream()
+        self.absent.is_none() && self.text.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.text.size_hint()
+        self.absent.map_or_else(|| self.text.size_hint(), SizeHint::with_exact)
     }
 }
 
@@ -94,7 +105,7 @@ pub(super) struct AppExchange {
     /// Counts among the requests of the connection until then.
     pub(super) guard: RequestGuard,
     /// What the client may have us hold of its request.
-    pub(super) _memory: Reservation,
+    pub(super) memory: Reservation,
     /// The client's next request on an HTTP/1.1 connection waits until then.
     pub(super) _in_flight: Option<RequestInFlight>,
 }
@@ -107,6 +118,15 @@ pub(super) fn failure_of(body: &BodyProgress) -> Option<RequestReason> {
         () if body.is_too_long() => Some(RequestReason::BodyTooLarge),
         () if body.has_failed() => Some(RequestReason::ClientClosed),
         () => None,
+    }
+}
+
+/// Why a request has failed whose app is the reason.
+pub(super) fn app_failure(error: &hyper::Error) -> RequestReason {
+    match io_cause(error).map(io::Error::kind) {
+        Some(io::ErrorKind::OutOfMemory) => RequestReason::Overloaded,
+        _ if is_malformed(error) || error.is_parse_too_large() => RequestReason::AppBadAnswer,
+        _ => RequestReason::AppClosed,
     }
 }
 
@@ -126,7 +146,8 @@ impl AppResponseBody {
             room.begin();
         }
         let request_body = Arc::clone(&exchange.request_body);
-        let mut body = Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body };
+        let mut body =
+            Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body, memory: None };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -136,7 +157,8 @@ impl AppResponseBody {
     /// The answer is whole: the app's connection waits for the next request.
     fn complete(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
-        let AppExchange { app, mut entry, request_body, may_reuse, guard, .. } = *exchange;
+        let AppExchange { app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
+        self.memory = Some(memory);
         entry.fields.transferred.up = request_body.bytes();
         // An app that has answered before it had the whole request is not asked again on this connection.
         if may_reuse && request_body.is_done() {
@@ -150,9 +172,10 @@ impl AppResponseBody {
 
     fn fail(&mut self, error: &hyper::Error) {
         let Some(exchange) = self.exchange.take() else { return };
-        let AppExchange { mut entry, request_body, .. } = *exchange;
+        let AppExchange { mut entry, request_body, memory, .. } = *exchange;
+        self.memory = Some(memory);
         entry.fields.transferred.up = request_body.bytes();
-        let reason = failure_of(&request_body).unwrap_or(RequestReason::AppClosed);
+        let reason = failure_of(&request_body).unwrap_or_else(|| app_failure(error));
         entry.fields.detail = Some(error.to_string());
         entry.close(Some(reason));
     }
@@ -218,14 +241,18 @@ impl Drop for AppResponseBody {
     fn drop(&mut self) {
         let stalled = self.room.as_ref().filter(|room| room.is_stalled()).map(|_| RequestReason::ClientStalled);
         if let Some(entry) = self.whole.take() {
-            return entry.close(stalled);
+            entry.close(stalled);
         }
         // Nobody waits for the rest: the entry says so, and the app's connection is reset.
-        let Some(mut exchange) = self.exchange.take() else { return };
-        exchange.entry.fields.transferred.up = exchange.request_body.bytes();
-        if stalled.is_some() {
-            exchange.entry.close(stalled);
+        if let Some(exchange) = self.exchange.take() {
+            let AppExchange { mut entry, request_body, memory, .. } = *exchange;
+            self.memory = Some(memory);
+            entry.fields.transferred.up = request_body.bytes();
+            if stalled.is_some() {
+                entry.close(stalled);
+            }
         }
-        self.request_body.answered(());
+        // Behind the end of the answer the client may go on for a moment with what nobody reads.
+        self.request_body.answered(self.memory.take());
     }
 }

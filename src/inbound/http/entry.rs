@@ -9,8 +9,8 @@ use hyper::http::request::Parts;
 use super::connection::HttpConnection;
 use crate::telemetry::{RequestEntryFields, RequestLogEntry};
 
-/// That of the request with this head, which came by `connection`.
-pub(super) fn open_entry(connection: &HttpConnection, parts: &Parts) -> RequestLogEntry {
+/// That of the request with this head, which came by `connection`. `is_unread`: it stands in for one that was refused before.
+pub(super) fn open_entry(connection: &HttpConnection, parts: &Parts, is_unread: bool) -> RequestLogEntry {
     let http_version = match parts.version {
         Version::HTTP_2 => "2",
         Version::HTTP_10 => "1.0",
@@ -22,9 +22,10 @@ pub(super) fn open_entry(connection: &HttpConnection, parts: &Parts) -> RequestL
         listener: connection.service.listener,
         client: connection.client.clone(),
         is_platform_proxy: connection.is_platform_proxy(),
+        is_unread,
         method: parts.method.clone(),
         target: parts.uri.clone(),
-        host: named_host(parts),
+        host: named_host(parts).filter(|_| !is_unread),
         http_version,
         app_protocol: connection.apps.protocol().into(),
         status: None,

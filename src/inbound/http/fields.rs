@@ -42,13 +42,16 @@ pub(super) struct FieldRewrite<'a> {
 }
 
 impl FieldRewrite<'_> {
-    /// Rewrites `fields`. `switches`: the request asks for another protocol, and goes on asking. How many were taken out that only a proxy may
+    /// Rewrites `fields`. `switches`: the request asks for another protocol, and goes on asking. Gives those that were taken out, which only a proxy may
     /// write.
     ///
-    /// In this order: what Connection nominates goes first, so that nobody can have a field of ours removed.
-    pub(super) fn apply(&self, fields: &mut HeaderMap, switches: bool) -> u64 {
+    /// In this order: what Connection nominates goes first, so that nobody can have a field of ours removed; what a client may forward of a
+    /// caller stays as well, for rules were asked about it.
+    pub(super) fn apply(&self, fields: &mut HeaderMap, switches: bool) -> Vec<HeaderName> {
         let takes_trailers = fields.get_all(TE).iter().any(|value| is_in_list(value, b"trailers"));
-        remove_hop_by_hop(fields, switches);
+        remove_hop_by_hop(fields, switches, |name| {
+            xfcc::is_identity_name(name.as_str()) || xfcc::is_origin_name(name.as_str())
+        });
         // Where the body ends is said anew, by whoever writes it.
         if fields.keys().any(|name| WRITTEN_ANEW.contains(name)) {
             for name in WRITTEN_ANEW {
@@ -72,7 +75,7 @@ impl FieldRewrite<'_> {
         stripped
     }
 
-    fn strip(&self, fields: &mut HeaderMap) -> u64 {
+    fn strip(&self, fields: &mut HeaderMap) -> Vec<HeaderName> {
         // Of a client that may forward who has called it no other word on that counts: its own clients may have written it.
         let keeps = |name: &HeaderName| *name == XFCC && self.keeps_xfcc();
         let forged: Vec<HeaderName> =
@@ -83,7 +86,7 @@ impl FieldRewrite<'_> {
         if !self.is_trusted {
             fields.remove(FORWARDED);
         }
-        forged.len() as u64
+        forged
     }
 
     /// Whether what the client says in X-Forwarded-Client-Cert, in its own spelling, is passed on.
@@ -147,7 +150,8 @@ impl FieldRewrite<'_> {
 /// Leaves in trailers what may stand there (RFC 9110, 6.5.1): nothing that frames a message, and nothing that only a proxy may say.
 pub(super) fn filter_request_trailers(trailers: &mut HeaderMap) {
     remove_from_trailers(trailers);
-    let forged: Vec<HeaderName> = trailers.keys().filter(|name| is_for_proxies(name)).cloned().collect();
+    let is_forged = |name: &&HeaderName| is_for_proxies(name) || xfcc::is_origin_name(name.as_str());
+    let forged: Vec<HeaderName> = trailers.keys().filter(is_forged).cloned().collect();
     for name in forged {
         trailers.remove(name);
     }
@@ -157,7 +161,9 @@ pub(super) fn filter_request_trailers(trailers: &mut HeaderMap) {
 fn is_for_proxies(name: &HeaderName) -> bool {
     let text = name.as_str();
     // httpoxy: CGI would take it for HTTP_PROXY.
-    xfcc::is_identity_name(text) || text == "proxy" || !is_own_spelling(name) && is_framing(text)
+    xfcc::is_identity_name(text)
+        || text == "proxy"
+        || !is_own_spelling(name) && (is_framing(text) || xfcc::is_origin_name(text))
 }
 
 /// Whether nothing but letters, digits and `-` is in it: CGI and its like read `_` for `-`, and some any other letter.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use http_body_util::Either;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
@@ -10,30 +10,42 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::app::MAX_ANSWER_HEAD;
 use super::authorize::authorize;
-use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, failure_of};
+use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, app_failure, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::entry::open_entry;
 use super::fields::{FieldRewrite, filter_request_trailers};
+<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
+||||||| 7756452b60f8d08be199078e2090530e33294387
+use super::h2::STREAM_WINDOW;
+=======
+use super::h2::stream_window;
+>>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
 use super::local_reply::{self, is_grpc, own_answer};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
 use super::validate::{ValidatedRequest, validate};
 use crate::config::AppProtocol;
 use crate::http::{
-    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck,
-    remove_from_response, response_problem,
+    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, UnsentBytes,
+    content_length, remove_from_response, response_head_length, response_problem,
 };
 use crate::io::BytesSince;
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
-/// What a client may have us hold of a body that the app does not read, in bytes: over HTTP/1.1, and of one stream of HTTP/2, where the client
-/// has leave to send as much.
+/// What a client of HTTP/1.1 may have us hold of a body that the app does not read, in bytes, beside what waits to be written. Of a stream of
+/// HTTP/2 it is what the client has leave to send.
 const BODY_MEMORY: usize = 16 * 1024;
+<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
 /// What a client of HTTP/2 may send of one request before the app has taken it, in bytes.
 pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
 
 const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
+||||||| 7756452b60f8d08be199078e2090530e33294387
+const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
+=======
+>>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;
@@ -48,6 +60,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) upgrade: Option<&'a UpgradeSlot>,
     /// What its client leaves room for, over HTTP/2.
     pub(super) room: Option<Arc<StreamBacklog>>,
+    /// What its client has not been sent yet, over HTTP/1.1.
+    pub(super) unsent: Option<UnsentBytes>,
 }
 
 /// Answers `request`, which came by `connection`.
@@ -58,7 +72,7 @@ pub(super) async fn answer(
 ) -> ClientResponse {
     let guard = connection.begin_request();
     let (mut parts, body) = request.into_parts();
-    let mut entry = open_entry(connection, &parts);
+    let mut entry = open_entry(connection, &parts, matches!(arrival.head, Some(Err(_))));
     let grpc = is_grpc(&parts.headers);
     let judged = match arrival.head {
         Some(Err(refusal)) => Err((reason_of(refusal), true)),
@@ -71,6 +85,9 @@ pub(super) async fn answer(
     let ValidatedRequest { switches, has_fragment } = match judged {
         Ok(judged) => judged,
         Err((reason, closes)) => {
+            if entry.fields.detail.is_none() {
+                entry.fields.detail = detail_of(reason, &parts, connection);
+            }
             let unread = unread(connection, body, &entry);
             let mut refusal = reject(reason, entry, grpc, closes || connection.says_close(), unread);
             if let Some(check) = RouteCheck::asked_by(&parts.headers).filter(|_| reason == RequestReason::RouteCheck) {
@@ -96,11 +113,13 @@ pub(super) async fn answer(
         scheme: connection.scheme,
         version: entry.fields.http_version,
     };
-    connection.counters.count_stripped(rewrite.apply(&mut parts.headers, switches));
+    for name in rewrite.apply(&mut parts.headers, switches) {
+        connection.counters.count_stripped(StrippedField::of(name.as_str()));
+    }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let RequestContext { in_flight, upgrade, room, .. } = arrival;
-    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room };
+    let RequestContext { in_flight, upgrade, room, unsent, .. } = arrival;
+    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room, unsent };
     forwarded.send(parts, body, entry).await
 }
 
@@ -121,10 +140,26 @@ fn unread(connection: &HttpConnection, body: Incoming, entry: &RequestLogEntry) 
         return None;
     }
     let mut memory = connection.service.budgets.backlogs.reservation();
-    memory.try_resize(STREAM_MEMORY).ok()?;
+    memory.try_resize(stream_window(memory.budget()) as usize).ok()?;
     let mut body = RequestBody::new(body, filter_request_trailers);
     body.keep_rest();
     Some(UnreadBody { body: body.progress(), memory })
+}
+
+/// What the reason alone does not say of a head that is refused.
+fn detail_of(reason: RequestReason, parts: &Parts, connection: &HttpConnection) -> Option<String> {
+    let config = &connection.config;
+    match reason {
+        RequestReason::HeadTooLarge => {
+            Some(format!("the limit is {} bytes (--http-max-head) and {} fields", config.max_head, config.max_fields))
+        }
+        RequestReason::TargetTooLong => Some(format!("the limit is {} bytes", config.max_target)),
+        RequestReason::Expectation => {
+            let asked = parts.headers.get(EXPECT)?.to_str().ok()?;
+            Some(format!("what is expected: {}", asked.get(..64).unwrap_or(asked)))
+        }
+        _ => None,
+    }
 }
 
 /// Whether nothing behind a request that is refused for `reason` can be trusted to be another one.
@@ -168,17 +203,20 @@ struct RequestForwarder<'a> {
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
     room: Option<Arc<StreamBacklog>>,
+    unsent: Option<UnsentBytes>,
 }
 
 impl RequestForwarder<'_> {
     /// Sends it, a second time only where nobody can have acted on it.
     async fn send(self, mut parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientResponse {
         let config = &self.connection.config;
+        let backlogs = &self.connection.service.budgets.backlogs;
         let mut body = RequestBody::new(body, filter_request_trailers);
-        let mut memory = self.connection.service.budgets.backlogs.reservation();
+        let mut memory = backlogs.reservation();
         if !body.is_end_stream() {
             let is_http2 = entry.fields.http_version == "2";
-            if is_http2 && let Err(exceeded) = memory.try_resize(STREAM_MEMORY) {
+            let window = stream_window(memory.budget()) as usize;
+            if is_http2 && let Err(exceeded) = memory.try_resize(window) {
                 entry.fields.detail = Some(exceeded.to_string());
                 return self.reject(RequestReason::Overloaded, entry, true, None);
             }
@@ -186,7 +224,7 @@ impl RequestForwarder<'_> {
                 body.keep_rest();
             }
             // Here reading slows down instead.
-            memory.set(if is_http2 { STREAM_MEMORY } else { BODY_MEMORY });
+            memory.set(if is_http2 { window } else { BODY_MEMORY });
         }
         if let Some(limit) = config.body_timeout {
             body.set_read_timeout(limit);
@@ -201,7 +239,7 @@ impl RequestForwarder<'_> {
         let unread = UnreadBody { body: body.progress(), memory };
         let (mut message, mut unsent, mut is_retry) = ((parts, body), 0, false);
         loop {
-            let mut app = match self.connection.apps.take(unsent > 0 || is_retry).await {
+            let mut app = match self.connection.apps.take(unsent > 0 || is_retry, backlogs).await {
                 Ok(app) => app,
                 Err(error) => {
                     entry.fields.detail = Some(error.to_string());
@@ -232,7 +270,7 @@ impl RequestForwarder<'_> {
                 Ok(response) => {
                     entry.fields.first_byte = Some(entry.age());
                     let exchange = AppExchange {
-                        _memory: unread.memory,
+                        memory: unread.memory,
                         app,
                         entry,
                         request_body,
@@ -240,8 +278,13 @@ impl RequestForwarder<'_> {
                         guard: self.guard,
                         _in_flight: self.in_flight,
                     };
-                    let rest =
-                        ResponseContext { grpc: self.grpc, asked: self.asked, upgrade: self.upgrade, room: self.room };
+                    let rest = ResponseContext {
+                        grpc: self.grpc,
+                        asked: self.asked,
+                        upgrade: self.upgrade,
+                        room: self.room,
+                        unsent: self.unsent,
+                    };
                     return rest.respond(response, exchange).await;
                 }
                 Err(error) => error,
@@ -265,10 +308,7 @@ impl RequestForwarder<'_> {
             let reason = match failure_of(&request_body) {
                 _ if is_broken => RequestReason::BadFraming,
                 Some(reason) => reason,
-                None if error.is_parse() || error.is_parse_too_large() || is_refused_answer(&error) => {
-                    RequestReason::AppBadAnswer
-                }
-                None => RequestReason::AppClosed,
+                None => app_failure(&error),
             };
             entry.fields.detail = Some(error.to_string());
             entry.fields.transferred.up = request_body.bytes();
@@ -289,11 +329,6 @@ impl RequestForwarder<'_> {
 
 fn has_unknown_length(body: &RequestBody) -> bool {
     !body.is_end_stream() && body.size_hint().exact().is_none()
-}
-
-/// Whether the app has said more than it may before its answer.
-fn is_refused_answer(error: &hyper::Error) -> bool {
-    crate::http::io_cause(error).is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// The request with this head and `body`, of which `gate` is opened once the app says that it wants it.
@@ -329,6 +364,7 @@ struct ResponseContext<'a> {
     asked: Option<HeaderValue>,
     upgrade: Option<&'a UpgradeSlot>,
     room: Option<Arc<StreamBacklog>>,
+    unsent: Option<UnsentBytes>,
 }
 
 impl ResponseContext<'_> {
@@ -340,10 +376,13 @@ impl ResponseContext<'_> {
         let may_switch = switches && self.upgrade.is_some();
         let problem = match switches && !may_switch {
             true => Some("the app switches to another protocol, and nobody has asked for it"),
+            false if response_head_length(&response) > MAX_ANSWER_HEAD => {
+                Some("the head of the app's answer is too long")
+            }
             false => response_problem(&response, self.asked.as_ref()),
         };
         if let Some(problem) = problem {
-            let AppExchange { mut entry, request_body, _memory: memory, .. } = exchange;
+            let AppExchange { mut entry, request_body, memory, .. } = exchange;
             entry.fields.detail = Some(problem.to_owned());
             let closes = !request_body.is_done() || connection.says_close();
             let unread = UnreadBody { body: request_body, memory };
@@ -357,6 +396,10 @@ impl ResponseContext<'_> {
         fields.remove(local_reply::REASON);
         if status == StatusCode::NO_CONTENT {
             fields.remove(CONTENT_LENGTH);
+        }
+        if let Some(length) = fields.get_mut(CONTENT_LENGTH).filter(|length| length.as_bytes().starts_with(b"0")) {
+            // As everybody reads it.
+            *length = HeaderValue::from(content_length(length).unwrap_or_default());
         }
         if !is_http2 && !switches && (connection.says_close() || exchange.is_unread_for_good(status)) {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -373,11 +416,25 @@ impl ResponseContext<'_> {
             slot.set(exchange, self.asked);
             return response.map(|_| Either::Right(LocalReplyBody::default()));
         }
+        if status == StatusCode::RESET_CONTENT && !response.body().is_end_stream() {
+            // It has no body (RFC 9110, 15.3.6); the app's connection ends with what the app sends all the same.
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+            let AppExchange { mut entry, request_body, memory, .. } = exchange;
+            entry.fields.transferred.up = request_body.bytes();
+            entry.close(None);
+            let unread = UnreadBody { body: request_body, memory };
+            return response.map(|_| Either::Right(LocalReplyBody::new(Full::default(), Some(unread))));
+        }
         let is_http2 = exchange.entry.fields.http_version == "2";
         let (head, body) = response.into_parts();
+        let is_absent = head.status == StatusCode::NOT_MODIFIED && body.is_end_stream() && !is_http2;
         let body = AppResponseBody::new(body, exchange, self.room);
+        if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| is_absent).and_then(content_length) {
+            return Response::from_parts(head, Either::Right(LocalReplyBody::absent(length)));
+        }
         // Over HTTP/2 the client's window decides when something goes out.
         let body = if is_http2 { BodyLookahead::unseen(body) } else { BodyLookahead::of(body).await };
+        let body = body.waiting_for(self.unsent);
         Response::from_parts(head, Either::Left(body))
     }
 }

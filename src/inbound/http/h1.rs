@@ -20,10 +20,11 @@ use super::ready::ServeResult;
 use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
-use crate::http::{HeadRejection, ScannedStream};
+use crate::http::{HeadRejection, ScannedStream, UnsentBytes};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::inbound::relay_session::DRAIN_IDLE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
+use crate::sys::socket::has_input;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 
 /// A connection that was silent for so long gives up what serves requests, and takes it anew for the next one.
@@ -109,7 +110,11 @@ pub(super) async fn wait(
                 return stream.is_at_end().then(|| reason_of_end(stream, false));
             }
             () = watch.changed() => {}
-            reason = over => return Some(reason),
+            reason = over => match reason {
+                // A request that has come and was not noticed yet would be lost.
+                CloseReason::ClosedIdle if has_input(stream.tcp()) => silence = None,
+                reason => return Some(reason),
+            },
             () = &mut expiring => {}
         }
     }
@@ -126,13 +131,15 @@ async fn serve_until_idle(
     let config = &connection.config;
     let backlogs = &connection.service.budgets.backlogs;
     let reservation = backlogs.reservation();
-    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
+    let unsent = UnsentBytes::default();
+    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), Some(unsent.clone()));
     let rules = Arc::clone(&connection.head_rules);
     let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).with_buffered(first);
     let heads = scanned.heads();
     let slot = Arc::new(UpgradeSlot::new(heads.clone()));
     let service = service_fn(|request| {
-        let (connection, heads, slot) = (Arc::clone(connection), heads.clone(), Arc::clone(&slot));
+        let (connection, heads, slot, unsent) =
+            (Arc::clone(connection), heads.clone(), Arc::clone(&slot), unsent.clone());
         Box::pin(async move {
             // Every request was judged; one that was not is not acted on.
             let (head, in_flight) = match heads.next() {
@@ -140,7 +147,8 @@ async fn serve_until_idle(
                 None => (Err(HeadRejection::NotHttp), None),
             };
             let may_switch = head.is_ok_and(|head| head.switch.is_some());
-            let arrival = RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), room: None };
+            let arrival =
+                RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), room: None, unsent: Some(unsent) };
             let answer = answer(&connection, request, arrival).await;
             if may_switch && !slot.is_set() {
                 heads.resume();

@@ -21,6 +21,7 @@ use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
+use crate::budget::MemoryBudget;
 use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames, io_cause};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
@@ -32,8 +33,31 @@ const MAX_STREAMS: u32 = 100;
 /// Streams that a client may reset before anything became of them.
 const MAX_PENDING_RESETS: usize = 20;
 
+<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
 /// What a client may send of all its requests before the app has taken it, in bytes. It is large because h2 judges by it how many small frames
 /// are abuse.
+||||||| 7756452b60f8d08be199078e2090530e33294387
+/// What a client may send of one request before the app has taken it, and of all of them, in bytes. The second is large because h2 judges by it
+/// how many small frames are abuse.
+pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
+=======
+/// What a client may send of one request before the app has taken it, and of all of them, in bytes. The second is large because h2 judges by it
+/// how many small frames are abuse. The first is as large where memory is not scarce that an upload need not wait for each turn of the app.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const LARGE_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// So many large windows have to fit in the memory for what clients and apps do not take.
+const LARGE_WINDOWS: usize = 256;
+
+/// What a client may send of one request before the app has taken it, in bytes, where `budget` has to hold it.
+pub(super) fn stream_window(budget: &MemoryBudget) -> u32 {
+    match budget.limit() {
+        Some(limit) if limit < LARGE_WINDOWS * LARGE_STREAM_WINDOW as usize => STREAM_WINDOW,
+        Some(_) | None => LARGE_STREAM_WINDOW,
+    }
+}
+
+>>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
@@ -117,7 +141,7 @@ pub(super) fn serve<'a>(
 ) -> impl Future<Output = ServeResult> + Send + 'a {
     let backlogs = &connection.service.budgets.backlogs;
     let backlog = Arc::new(ResponseBacklog::new(backlogs));
-    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut));
+    let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), None);
     let shared = SharedStream::new(stream, Arc::clone(&backlog));
     // An `async fn` would go on having room for the stream as it was given.
     async move {
@@ -172,7 +196,7 @@ async fn serve_requests(
         let (connection, room) = (Arc::clone(connection), streams.begin(backlog));
         // In a box of its own: it is handed on by value before it runs.
         Box::pin(async move {
-            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room) };
+            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room), unsent: None };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         })
     });
@@ -180,7 +204,7 @@ async fn serve_requests(
         http2::Builder::new(executor)
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_stream_window_size(stream_window(&connection.service.budgets.backlogs))
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX).saturating_add(OWN_REFUSAL))
             .max_send_buf_size(MAX_SEND_BUFFER)

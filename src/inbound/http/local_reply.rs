@@ -3,11 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use super::response_backlog::ResponseBytes;
 use crate::telemetry::{RequestLogEntry, RequestReason};
@@ -16,6 +17,8 @@ use crate::telemetry::{RequestLogEntry, RequestReason};
 pub(super) const REASON: HeaderName = HeaderName::from_static("vestibule-reason");
 
 const GRPC: &[u8] = b"application/grpc";
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Statuses of gRPC (grpc/grpc doc/statuscodes.md).
 const GRPC_PERMISSION_DENIED: u16 = 7;
@@ -58,6 +61,14 @@ pub(super) fn own_answer(
     if closes {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    if entry.fields.method == Method::HEAD {
+        // The answer says how long its body would be and has none (RFC 9110, 9.3.2): HTTP/2 would send one all the same.
+        let length = response.body().size_hint().exact().unwrap_or_default();
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        *response.body_mut() = Full::default();
+    }
+    let grpc_status = response.headers().get(GRPC_STATUS).and_then(|status| status.to_str().ok());
+    entry.fields.grpc_status = grpc_status.map(str::to_owned);
     entry.fields.status = Some(response.status().as_u16());
     entry.fields.id = Some(id);
     entry.close(Some(reason));
@@ -89,7 +100,7 @@ fn grpc_answer(reason: RequestReason, status: StatusCode) -> Response<Full<Respo
     let mut response = Response::new(Full::new(Bytes::new().into()));
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    fields.insert("grpc-status", HeaderValue::from(code));
+    fields.insert(GRPC_STATUS, HeaderValue::from(code));
     fields.insert("grpc-message", HeaderValue::from_static(reason.as_str()));
     response
 }

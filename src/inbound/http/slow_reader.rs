@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client_stream::ClientStream;
 use crate::budget::{MemoryBudget, Reservation};
-use crate::http::HangUp;
+use crate::http::{HangUp, UnsentBytes, body_part};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES, delivered_to};
 use crate::telemetry::RequestReason;
@@ -27,6 +27,8 @@ pub(super) struct PacedStream {
     /// There once the client has not taken something.
     backlog: Option<Box<ClientBacklog>>,
     is_evicted: bool,
+    /// What was handed on of the answer, over HTTP/1.1.
+    unsent: Option<UnsentBytes>,
 }
 
 /// What a client has not taken yet.
@@ -39,9 +41,15 @@ struct ClientBacklog {
 }
 
 impl PacedStream {
-    /// `stream`; what is kept for it is of `budget`. If it has to make room, `cut` says so.
-    pub(super) fn new(stream: ClientStream, budget: Arc<MemoryBudget>, cut: Arc<OnceLock<RequestReason>>) -> Self {
-        Self { stream, budget, cut, written: 0, backlog: None, is_evicted: false }
+    /// `stream`; what is kept for it is of `budget`. If it has to make room, `cut` says so. `unsent`: what is counted of the answer that is
+    /// under way, where no other follows before it.
+    pub(super) fn new(
+        stream: ClientStream,
+        budget: Arc<MemoryBudget>,
+        cut: Arc<OnceLock<RequestReason>>,
+        unsent: Option<UnsentBytes>,
+    ) -> Self {
+        Self { stream, budget, cut, written: 0, backlog: None, is_evicted: false, unsent }
     }
 
     /// The connection below.
@@ -77,7 +85,9 @@ impl PacedStream {
         // A flush knows nothing of what is written behind it.
         backlog.bytes = backlog.bytes.max(bytes);
         let kept = backlog.bytes + self.stream.unsent();
-        backlog.reservation.set(kept);
+        // The next part has been read from the app.
+        let next = self.unsent.as_ref().map_or(0, |_| body_part(&self.budget));
+        backlog.reservation.set(kept + next);
         while backlog.watch.poll_check(cx).is_ready() {
             let down = delivered_to(self.stream.tcp(), written, true);
             let is_stuck = backlog.watch.is_stuck(Transferred { up: 0, down }, false, true);
@@ -132,6 +142,9 @@ impl AsyncWrite for PacedStream {
             Poll::Ready(Ok(())) => {
                 // Whoever writes has written all of it before.
                 this.backlog = None;
+                if let Some(unsent) = &this.unsent {
+                    unsent.clear();
+                }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

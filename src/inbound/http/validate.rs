@@ -2,6 +2,7 @@
 
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Uri, Version};
 
 use super::connection::HttpConnection;
@@ -36,7 +37,8 @@ pub(super) fn validate(
         if target.len() > connection.config.max_target {
             return Err(RequestReason::TargetTooLong);
         }
-        if !target.is_empty() && !target.starts_with('/') && target != "*" {
+        let is_sound = |target: &PathAndQuery| target.as_str() == "*" || !is_without_path(target);
+        if !parts.uri.path_and_query().is_none_or(is_sound) {
             return Err(RequestReason::BadRequest);
         }
     }
@@ -50,10 +52,11 @@ pub(super) fn validate(
         return Err(RequestReason::BadRequest);
     }
     name_host(parts, connection)?;
-    parts.uri = match parts.uri.path_and_query().filter(|path| !path.as_str().is_empty()) {
+    parts.uri = match parts.uri.path_and_query() {
         _ if is_for_server && parts.method == Method::OPTIONS => Uri::from_static("*"),
-        Some(path) => Uri::from(path.clone()),
-        None => Uri::from_static("/"),
+        // Without a query there is nothing left of it to write.
+        Some(path) if path.as_str() != "/" => Uri::from(path.clone()),
+        Some(_) | None => Uri::from_static("/"),
     };
     let mut expectations = parts.headers.get_all(EXPECT).iter();
     let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
@@ -62,6 +65,11 @@ pub(super) fn validate(
     }
     let switches = head.is_some_and(|head| head.switch.is_some());
     Ok(ValidatedRequest { switches, has_fragment: head.is_some_and(|head| head.has_fragment) })
+}
+
+/// Whether there is nothing in front of the query, or of the fragment, which is cut: `as_str` has a `/` for that.
+fn is_without_path(target: &PathAndQuery) -> bool {
+    !Uri::from(target.clone()).path().starts_with('/') || target.as_str().starts_with('?')
 }
 
 /// What the head scan sees of HTTP/1.1, and hyper passes over in HTTP/2.

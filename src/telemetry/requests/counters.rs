@@ -31,16 +31,60 @@ pub enum MethodLabel {
     Other,
 }
 
-/// Where it is known from who calls, where clients may forward it.
+/// Where it is known from who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum CallerSource {
+    /// The client calls itself: its handshake says who it is, if anybody.
+    Tls,
     /// X-Forwarded-Client-Cert says it.
     Xfcc,
     /// There was none.
     Absent,
     /// It could not be believed.
     Invalid,
+}
+
+/// What fields say that only a proxy may write, for what is counted of them: a name of a few, whatever clients send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum StrippedField {
+    /// Whom a proxy has seen a certificate of.
+    XForwardedClientCert,
+    /// The same of RFC 9440, its chain included.
+    ClientCert,
+    /// The same of Traefik.
+    XForwardedTlsClientCert,
+    /// The same of Linkerd.
+    L5dClientId,
+    /// Ours.
+    XVestibule,
+    /// Where a request comes from, in another spelling.
+    XForwarded,
+    /// How a message is framed, in another spelling, or what CGI takes for a variable of its own.
+    Other,
+}
+
+impl StrippedField {
+    /// What the field `name` counts as, in whatever spelling.
+    pub fn of(name: &str) -> Self {
+        let folded: String = name
+            .chars()
+            .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
+            .collect();
+        // The longer names of those that begin alike come first.
+        let kinds = [
+            ("x-forwarded-client-cert", Self::XForwardedClientCert),
+            ("x-forwarded-tls-client-cert", Self::XForwardedTlsClientCert),
+            ("client-cert", Self::ClientCert),
+            ("l5d-client-id", Self::L5dClientId),
+            ("x-vestibule-", Self::XVestibule),
+            ("x-forwarded-", Self::XForwarded),
+            ("x-cf-", Self::XForwarded),
+            ("x-vcap-", Self::XForwarded),
+        ];
+        kinds.iter().find(|(start, _)| folded.starts_with(start)).map_or(Self::Other, |(_, kind)| *kind)
+    }
 }
 
 /// Classes of statuses, by their first digit.
@@ -54,7 +98,7 @@ pub struct RequestCounters {
     active: AtomicUsize,
     upgraded: AtomicUsize,
     retries: AtomicU64,
-    stripped: AtomicU64,
+    stripped: [AtomicU64; StrippedField::COUNT],
     drain_closes: AtomicU64,
     goaways: AtomicU64,
     callers: [AtomicU64; CallerSource::COUNT],
@@ -72,7 +116,7 @@ impl Default for RequestCounters {
             active: AtomicUsize::default(),
             upgraded: AtomicUsize::default(),
             retries: AtomicU64::default(),
-            stripped: AtomicU64::default(),
+            stripped: std::array::from_fn(|_| AtomicU64::default()),
             drain_closes: AtomicU64::default(),
             goaways: AtomicU64::default(),
             callers: std::array::from_fn(|_| AtomicU64::default()),
@@ -126,11 +170,9 @@ impl RequestCounters {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many fields were taken from a request that only a proxy may write.
-    pub fn count_stripped(&self, fields: u64) {
-        if fields > 0 {
-            self.stripped.fetch_add(fields, Ordering::Relaxed);
-        }
+    /// A field was taken from a request that only a proxy may write.
+    pub fn count_stripped(&self, field: StrippedField) {
+        self.stripped[field as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A client was told to let go of its connection, as the instance goes.
@@ -185,8 +227,8 @@ impl RequestCounters {
     }
 
     /// Fields that were taken from requests because only a proxy may write them.
-    pub fn stripped(&self) -> u64 {
-        self.stripped.load(Ordering::Relaxed)
+    pub fn stripped(&self, field: StrippedField) -> u64 {
+        self.stripped[field as usize].load(Ordering::Relaxed)
     }
 
     /// Clients that were told to let go of their connections, as the instance goes.
@@ -218,6 +260,22 @@ impl RequestCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_field_counts_as_one_of_a_few() {
+        for (name, kind) in [
+            ("X_Forwarded_Client.Cert", StrippedField::XForwardedClientCert),
+            ("client_cert_chain", StrippedField::ClientCert),
+            ("x-forwarded-tls-client-cert-info", StrippedField::XForwardedTlsClientCert),
+            ("x_forwarded_for", StrippedField::XForwarded),
+            ("X_Cf_Applicationid", StrippedField::XForwarded),
+            ("x-vestibule-app", StrippedField::XVestibule),
+            ("content_length", StrippedField::Other),
+        ] {
+            assert_eq!(StrippedField::of(name), kind, "{name}");
+        }
+        assert_eq!(<&str>::from(StrippedField::L5dClientId), "l5d-client-id");
+    }
 
     #[test]
     fn any_method_has_one_of_a_few_labels() {

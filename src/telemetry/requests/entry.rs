@@ -20,8 +20,8 @@ pub const REQUEST_FIELDS: [(&str, &str); 43] = [
     ("conn", "the number of the client's connection, which its own entry has too"),
     ("client_addr", "the client's address"),
     ("listener", "the listener's address"),
-    ("method", "the request's method"),
-    ("path", "what it asks for, without the query"),
+    ("method", "the request's method; not there where the head was refused before it was read"),
+    ("path", "what it asks for, without the query; not there in the same case"),
     ("host", "whom it is for"),
     ("http_version", "what the client speaks: `1.0`, `1.1`, `2`"),
     ("app_protocol", "what the app speaks: `http1`, `h2c`"),
@@ -91,6 +91,8 @@ pub struct RequestEntryFields {
     pub client: Client,
     /// Without TLS it is whoever may connect.
     pub is_platform_proxy: bool,
+    /// Its head was refused before anybody has read it: method and target stand in for what there is.
+    pub is_unread: bool,
     /// Its method.
     pub method: Method,
     /// Its target, of which the query is never written.
@@ -168,7 +170,8 @@ impl RequestLogEntry {
     fn write(&self, reason: Option<RequestReason>) {
         let fields = &*self.fields;
         let took = self.age();
-        self.counters.count_ended(MethodLabel::of(fields.method.as_str()), fields.status, reason, took);
+        let method = Some(fields.method.as_str()).filter(|_| !fields.is_unread);
+        self.counters.count_ended(method.map_or(MethodLabel::Other, MethodLabel::of), fields.status, reason, took);
         let logged = match self.access {
             AccessLogFilter::Off => false,
             AccessLogFilter::Denied => fields.would_deny.is_some() || reason.is_some_and(RequestReason::is_refusal),
@@ -196,8 +199,8 @@ impl RequestLogEntry {
                     conn = fields.conn,
                     client_addr = %fields.client_addr,
                     listener = %fields.listener,
-                    method = fields.method.as_str(),
-                    path = fields.target.path(),
+                    method,
+                    path = method.map(|_| fields.target.path()),
                     host = fields.host.as_ref().and_then(|host| host.to_str().ok()),
                     http_version = fields.http_version,
                     app_protocol = fields.app_protocol,

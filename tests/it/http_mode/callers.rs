@@ -1,5 +1,6 @@
 //! Callers that come by way of a router: rules judge whom it forwards.
 
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64, Encoding};
@@ -11,6 +12,7 @@ use crate::clients::{Backend, someone};
 use crate::support::credentials::{issue_at, leaf};
 use crate::support::http_app::HttpApp;
 use crate::support::platform::Platform;
+use crate::support::sidecar::VESTIBULE;
 
 const ROUTER: &str = "gorouter.service.cf.internal";
 const FROM: &str = "--xfcc-forward-from dns:gorouter.service.cf.internal --router-xfcc sanitize-set";
@@ -222,4 +224,66 @@ fn without_a_word_on_what_the_router_does_the_program_starts_for_an_audit_alone(
     let entries = front.requests(2);
     assert!(entries[0]["would_deny"].is_null(), "{}", entries[0]);
     assert_eq!(entries[1]["would_deny"], "denied");
+}
+
+#[test]
+fn a_caller_whom_rules_were_asked_about_cannot_be_nominated_away() {
+    let (spec, pair) = someone();
+    let behind = Behind::new(&format!("--allow cf:app:{}", spec.app));
+    let value = raw(&pair);
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Client-Cert: {value}\r\nX-Forwarded-For: 9.9.9.9\r\nX-Mine: 1\r\n\
+         Connection: X-Forwarded-Client-Cert, X-Forwarded-For, X-Mine\r\n\r\n"
+    );
+    assert_eq!(behind.router().ask(&request).text(), "ok");
+    let head = &behind.app.asked()[0].head;
+    assert_eq!(fields(head, "x-forwarded-client-cert"), [value.as_str()]);
+    assert_eq!(fields(head, "x-forwarded-for"), ["9.9.9.9"]);
+    assert!(fields(head, "x-mine").is_empty() && fields(head, "connection").is_empty(), "{head}");
+}
+
+/// Fields that say where a request comes from, as CGI and its like read them.
+const ORIGIN_SPELLINGS: [&str; 6] = [
+    "X_Forwarded_For",
+    "X_Forwarded_Proto",
+    "X.Forwarded.Proto",
+    "X_Forwarded-Host",
+    "X_Cf_ApplicationId",
+    "X_Vcap_Request_Id",
+];
+
+#[test]
+fn other_spellings_of_where_a_request_comes_from_reach_the_app_from_nobody() {
+    let behind = Behind::new("--allow any --client-auth request --forwarded-for set");
+    let forged: String = ORIGIN_SPELLINGS.iter().map(|name| format!("{name}: forged\r\n")).collect();
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Client-Cert: {}\r\n{forged}\r\n", raw(&someone().1));
+    assert_eq!(behind.router().ask(&request).text(), "ok");
+    assert_eq!(behind.front.talk_as(&someone().1).ask(&request).text(), "ok");
+    for asked in behind.app.asked() {
+        assert!(!asked.head.contains("forged"), "{}", asked.head);
+    }
+}
+
+#[test]
+fn nobody_in_particular_may_not_be_a_router() {
+    let options = "proxy --mode http --listen 127.0.0.1:0 --client-auth request --allow any --router-xfcc forward";
+    let mut command = Command::new(VESTIBULE);
+    command.args(options.split(' ')).args(["--xfcc-forward-from", "anonymous"]).env_clear();
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--xfcc-forward-from: would have everybody say who calls"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_start_says_what_of_whom_a_router_forwards_is_not_certain() {
+    let backend = Backend::new();
+    let options = "--xfcc-forward-from any --xfcc-absent client --client-auth request --allow any --policy-mode audit";
+    let front = Front::with(backend, HttpApp::saying("ok").addr(), options);
+    let warned: Vec<_> = front.sidecar.lines().into_iter().filter(|line| line["level"] == "warn").collect();
+    let says = |text: &str| warned.iter().any(|line| line["message"].as_str().unwrap().contains(text));
+    for text in ["--router-xfcc", "--xfcc-absent client", "whoever has a certificate may say that anybody calls"] {
+        assert!(says(text), "{text}: {warned:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Clients of HTTP/2, and apps that speak it without TLS.
 
-mod client;
+pub(super) mod client;
 pub(super) mod frames;
 mod h2c;
 mod unread;
@@ -103,6 +103,22 @@ fn an_answer_that_breaks_off_resets_its_stream_and_no_other() {
         assert!(error.contains("stream error received"), "{error}");
         assert_eq!(client.ask(request("/"), vec![]).unwrap().text(), "ok");
         front.refused("app_closed");
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_right_behind_its_head_shows_its_head_over_http2() {
+    for answer in
+        ["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"]
+    {
+        let app = HttpApp::start(move |_| Reply::SendAndClose(answer.as_bytes().to_vec()));
+        let front = Front::open(app.addr(), "");
+        let client = h2(&front);
+        for _ in 0..5 {
+            let streaming = client.head(client.begin(request("/"), vec![])).unwrap();
+            let error = client.rest(streaming).unwrap_err();
+            assert!(error.contains("stream error received"), "{error}");
+        }
     }
 }
 

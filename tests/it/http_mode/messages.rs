@@ -15,6 +15,7 @@ fn answers_without_a_body_have_none_and_the_next_follows() {
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n", vec![]),
         ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", vec![]),
         ("GET", "HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n", vec![]),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n", vec!["1000"]),
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", vec!["0"]),
     ] {
         let app = sending(answer);
@@ -147,4 +148,50 @@ fn what_is_not_http_is_told_so() {
     answer.is_ours(400, "not_http");
     assert!(answer.says_close());
     assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+}
+
+#[test]
+fn an_answer_that_may_have_no_body_has_none_whatever_the_app_sends() {
+    for answer in [
+        "HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 205 Reset Content\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let app = sending(answer);
+        let front = Front::open(app.addr(), "");
+        let mut talk = front.talk();
+        for _ in 0..2 {
+            let got = talk.ask(GET);
+            assert_eq!((got.status(), got.fields("content-length"), got.text()), (205, vec!["0"], ""), "{answer}");
+            assert!(got.fields("transfer-encoding").is_empty(), "{answer}");
+        }
+        assert!(front.requests(2).iter().all(|entry| entry["reason"].is_null()));
+    }
+}
+
+#[test]
+fn the_length_of_an_answer_is_a_number_as_everybody_writes_it() {
+    for (length, seen) in [("02", Some("2")), ("", None), ("99999999999999999999", None), ("+2", None)] {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        let app = HttpApp::start(move |_| Reply::SendAndClose(answer.clone().into_bytes()));
+        let front = Front::open(app.addr(), "");
+        let got = front.talk().ask(&GET.replace("GET", "HEAD"));
+        match seen {
+            Some(seen) => assert_eq!((got.status(), got.fields("content-length")), (200, vec![seen])),
+            None => {
+                assert_eq!((got.status(), got.fields("vestibule-reason")), (502, vec!["app_bad_answer"]), "{length:?}")
+            }
+        }
+    }
+}
+
+#[test]
+fn the_head_of_an_answer_has_a_limit() {
+    for (length, status) in [(200, 200), (300, 502)] {
+        let lines = format!("x-some: {}\r\n", "x".repeat(1000)).repeat(length);
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n");
+        let app = HttpApp::start(move |_| Reply::Send(answer.clone().into_bytes()));
+        let front = Front::open(app.addr(), "");
+        assert_eq!(front.talk().ask(GET).status(), status, "{length}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Paths that apps may read differently than routes do.
 
-use super::{Front, asked, fields};
+use super::http2::frames::Frames;
+use super::{Front, GET, asked, fields};
 use crate::clients::someone;
 use crate::support::http_app::HttpApp;
 
@@ -79,4 +80,22 @@ fn an_ambiguous_path_goes_on_as_it_came_only_where_no_reading_of_it_is_closed() 
     talk.ask(&get("/a//b")).is_ours(400, "path_changed");
     assert_eq!(app.asked().len(), 1);
     assert!(fields(&app.asked()[0].head, "host") == ["a"]);
+}
+
+#[test]
+fn a_target_that_is_a_fragment_alone_is_the_root_or_malformed_and_never_nothing() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    for target in ["http://app.test#x", "http://app.test", "http://app.test?x#y"] {
+        assert_eq!(front.talk().ask(&GET.replace(" / ", &format!(" {target} "))).text(), "ok", "{target}");
+    }
+    let lines: Vec<_> = app.asked().iter().map(|asked| asked.head.lines().next().unwrap().to_owned()).collect();
+    assert_eq!(lines, ["GET / HTTP/1.1", "GET / HTTP/1.1", "GET /?x HTTP/1.1"]);
+    let mut frames = Frames::begin(front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap());
+    for (stream, path) in [(1, "#x"), (3, "?x"), (5, "?x#y")] {
+        frames.ask_for(stream, path);
+        let answer = String::from_utf8(frames.answer(stream)).unwrap();
+        assert!(answer.contains("bad_request"), "{path}: {answer}");
+    }
+    assert_eq!(app.asked().len(), 3);
 }

@@ -92,6 +92,30 @@ fn an_answer_that_breaks_off_never_looks_whole() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_right_behind_its_head_shows_its_head_and_does_not_look_whole() {
+    let head = |rest: &str| format!("HTTP/1.1 200 OK\r\n{rest}");
+    for (answer, reason) in [
+        (head("Content-Length: 20\r\n\r\n"), "app_closed"),
+        (head("Transfer-Encoding: chunked\r\n\r\n"), "app_closed"),
+        (head("Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "app_bad_answer"),
+    ] {
+        let said = answer.clone();
+        let app = HttpApp::start(move |_| Reply::SendAndClose(said.clone().into_bytes()));
+        let front = Front::open(app.addr(), "");
+        for _ in 0..5 {
+            let mut talk = front.talk();
+            talk.send(GET);
+            assert!(talk.head().starts_with("HTTP/1.1 200 "), "{answer:?}");
+            let (rest, ending) = talk.rest();
+            assert!(rest.is_empty() && ending != Ending::CloseNotify, "{answer:?}: {rest:?}, {ending:?}");
+        }
+        let entries = front.requests(5);
+        assert!(entries.iter().all(|entry| entry["status"] == 200 && entry["reason"] == reason), "{entries:?}");
+        assert_eq!(app.asked().len(), 5, "nobody asks again by itself");
+    }
+}
+
+#[test]
 fn a_client_that_goes_is_the_end_of_its_request_at_the_app() {
     let app = App::start();
     let front = Front::open(app.addr(), "");
@@ -133,4 +157,41 @@ fn an_answer_before_the_whole_body_arrives_and_ends_the_connection() {
     assert_eq!((answer.status(), answer.text(), answer.says_close()), (413, "no", true));
     assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
     asked(&app, 1);
+}
+
+#[test]
+fn the_head_of_an_answer_arrives_whose_body_never_begins() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ] {
+        let app = HttpApp::start(move |_| Reply::SendAndClose(answer.as_bytes().to_vec()));
+        let front = Front::open(app.addr(), "");
+        for _ in 0..5 {
+            let mut talk = front.talk();
+            talk.send(GET);
+            assert!(talk.head().starts_with("HTTP/1.1 200 "), "{answer}");
+            let (rest, ending) = talk.rest();
+            assert!(rest.is_empty() && ending != Ending::CloseNotify, "{answer}: {ending:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_of_an_app_that_closes_in_the_middle_of_an_upload_is_never_lost() {
+    const TIMES: usize = 20;
+    let app = HttpApp::handing_over(|mut stream| {
+        stream.read_exact(&mut [0; 64 * 1024]).unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno").unwrap();
+    });
+    let front = Front::open(app.addr(), "");
+    for _ in 0..TIMES {
+        let mut talk = front.talk();
+        talk.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+        talk.send(vec![0; 300_000]);
+        let answer = talk.answer();
+        assert_eq!((answer.status(), answer.text(), answer.says_close()), (413, "no", true));
+    }
+    assert_eq!(app.asked().len(), TIMES, "nobody is asked twice");
 }

@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use super::http2::frames::Frames;
 use super::talk::Talk;
 use super::{Front, GET};
 use crate::clients::Backend;
 use crate::metrics::Measured;
+use crate::relay::anonymous_kib;
 use crate::support::client::{Client, connector};
 use crate::support::eventually;
 use crate::support::http_app::HttpApp;
@@ -21,6 +23,32 @@ fn torrent() -> HttpApp {
             is_taken = stream.write_all(&[0; 64 * 1024]).is_ok();
         }
     })
+}
+
+/// An app that reads the heads of requests and nothing else.
+fn deaf() -> HttpApp {
+    // Until the process ends.
+    HttpApp::handing_over(std::mem::forget)
+}
+
+/// A client that has sent as much of an endless body as anybody has taken.
+fn upload(talk: &mut Talk) {
+    talk.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n");
+    talk.client.tcp.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    while talk.client.send(&[0; 64 * 1024]).is_ok() {}
+}
+
+/// The most that the program takes beside what it took `before`, in KiB, until it takes no more.
+fn growth(pid: u32, before: u64) -> u64 {
+    let (mut most, mut since) = (before, Instant::now());
+    while since.elapsed() < Duration::from_millis(500) {
+        let now = anonymous_kib(pid);
+        if now > most {
+            (most, since) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    most - before
 }
 
 /// The program with little memory, in front of `app`.
@@ -75,6 +103,67 @@ fn answers_over_http1_that_are_not_read_make_room_when_memory_is_short_and_those
         })
         .collect();
     make_room(&measured, &mut reading);
+}
+
+/// What a connection may take while one of its sides takes nothing, in KiB: 64 for the bytes, and what hyper has for a request.
+const STUCK: u64 = 144;
+
+#[test]
+fn answers_over_http1_that_are_not_read_take_no_more_than_a_few_parts_each() {
+    const CLIENTS: u64 = 50;
+    let app = torrent();
+    let front = Front::open(app.addr(), "");
+    let pid = front.sidecar.pid();
+    front.talk().send(GET);
+    let before = anonymous_kib(pid);
+    let _unread: Vec<Talk> = (0..CLIENTS)
+        .map(|_| {
+            let mut talk = front.talk();
+            talk.send(GET);
+            talk
+        })
+        .collect();
+    let growth = growth(pid, before);
+    assert!(growth < CLIENTS * STUCK, "{} KiB a connection", growth / CLIENTS);
+}
+
+#[test]
+fn uploads_over_http1_that_the_app_does_not_read_take_no_more_than_a_few_parts_each() {
+    const CLIENTS: u64 = 20;
+    let app = deaf();
+    let front = Front::open(app.addr(), "");
+    let pid = front.sidecar.pid();
+    front.talk().send(GET);
+    let before = anonymous_kib(pid);
+    let _unread: Vec<Talk> = (0..CLIENTS)
+        .map(|_| {
+            let mut talk = front.talk();
+            upload(&mut talk);
+            talk
+        })
+        .collect();
+    let growth = growth(pid, before);
+    assert!(growth < CLIENTS * STUCK, "{} KiB a connection", growth / CLIENTS);
+}
+
+#[test]
+fn uploads_over_http1_that_the_app_does_not_read_make_room_when_memory_is_short() {
+    let (backend, app) = (Backend::new(), deaf());
+    let measured = short(&backend, &app);
+    let connector = connector(backend.credentials.instance()).alpn(&["http/1.1"]);
+    let _unread: Vec<Talk> = (0..40)
+        .map(|_| {
+            let mut talk = Talk::by(&connector, measured.sidecar.addr());
+            upload(&mut talk);
+            talk
+        })
+        .collect();
+    let cut = measured.sidecar.wait_until("a request that made room", |line| {
+        line["message"] == "request completed" && line["reason"] == "overloaded"
+    });
+    assert_eq!(cut["status"], 503, "{cut}");
+    let limit = limit(&measured);
+    eventually("room again", || (held(&measured) <= limit / 2.0).then_some(()));
 }
 
 #[test]

@@ -15,12 +15,13 @@ use tokio::sync::oneshot;
 use super::error::AppConnectError;
 use super::stream::ResettingStream;
 use super::totals::{AppTotals, CountedConnection};
+use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
-use crate::http::RequestBody;
+use crate::http::{RequestBody, UnsentBytes};
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
 
 /// The longest head of an answer, in bytes, and its fields.
-const MAX_ANSWER_HEAD: usize = 256 * 1024;
+pub(in crate::inbound::http) const MAX_ANSWER_HEAD: usize = 256 * 1024;
 const MAX_ANSWER_FIELDS: usize = 512;
 
 /// The most that may come before an answer, its head included: some apps tell of their progress first (RFC 9110, 15.2).
@@ -44,6 +45,8 @@ pub(in crate::inbound::http) struct AppConnection {
     driver: OwnedTask,
     sender: AppSender,
     counted: CountedConnection,
+    /// What the app has not been sent yet, over HTTP/1.1.
+    unsent: UnsentBytes,
     /// It has carried requests before.
     pub(in crate::inbound::http) is_reused: bool,
 }
@@ -73,7 +76,8 @@ pub(super) enum RestingSocket {
 }
 
 impl AppConnection {
-    /// HTTP is spoken on `stream` from now on, by `protocol`, with `proxy_header` in front.
+    /// HTTP is spoken on `stream` from now on, by `protocol`, with `proxy_header` in front. What is kept for the app is of
+    /// `budget`.
     ///
     /// # Errors
     /// The app is gone, or does not begin to speak.
@@ -82,11 +86,12 @@ impl AppConnection {
         protocol: AppProtocol,
         proxy_header: &[u8],
         totals: Arc<AppTotals>,
+        budget: &Arc<MemoryBudget>,
     ) -> Result<Self, AppConnectError> {
         if !proxy_header.is_empty() {
             stream.write_all(proxy_header).await?;
         }
-        let stream = MeteredStream::new(ResettingStream::new(stream));
+        let stream = MeteredStream::new(ResettingStream::new(stream, protocol, budget));
         let counted = CountedConnection::begin(stream.meter(), totals);
         match protocol {
             AppProtocol::Http1 => Ok(Self::speak_http1(stream, counted).await?),
@@ -98,12 +103,19 @@ impl AppConnection {
                     .max_header_list_size(MAX_ANSWER_HEAD as u32);
                 let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
                 let driver = OwnedTask::spawn(async move { drop(connection.await) });
-                Ok(Self { sender: AppSender::H2c(sender), driver, counted, is_reused: false })
+                Ok(Self {
+                    sender: AppSender::H2c(sender),
+                    driver,
+                    counted,
+                    unsent: UnsentBytes::default(),
+                    is_reused: false,
+                })
             }
         }
     }
 
-    async fn speak_http1(stream: AppSocket, counted: CountedConnection) -> hyper::Result<Self> {
+    async fn speak_http1(mut stream: AppSocket, counted: CountedConnection) -> hyper::Result<Self> {
+        let unsent = stream.get_mut().unsent().clone();
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_ANSWER_HEAD + 8 * 1024).max_headers(MAX_ANSWER_FIELDS);
         let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await?;
@@ -119,7 +131,7 @@ impl AppConnection {
                 unwanted.io.into_inner().into_inner().end();
             }
         });
-        Ok(Self { sender: AppSender::Http1(sender, left), driver, counted, is_reused: false })
+        Ok(Self { sender: AppSender::Http1(sender, left), driver, counted, unsent, is_reused: false })
     }
 
     /// What is counted of it.
@@ -140,12 +152,15 @@ impl AppConnection {
     /// With the request, if nothing of it was written.
     pub(in crate::inbound::http) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         let meter = self.counted.meter();
         meter.limit_reading(matches!(self.sender, AppSender::Http1(..)).then_some(MAX_BEFORE_ANSWER));
         let answered = match &mut self.sender {
-            AppSender::Http1(sender, _) => sender.try_send_request(request).await,
+            AppSender::Http1(sender, _) => {
+                request.body_mut().wait_for(self.unsent.clone());
+                sender.try_send_request(request).await
+            }
             AppSender::H2c(sender) => sender.try_send_request(request).await,
         };
         self.counted.meter().limit_reading(None);

@@ -2,23 +2,53 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::io::{AppStream, Socket};
+use crate::budget::{MemoryBudget, Reservation};
+use crate::config::AppProtocol;
+use crate::http::{UnsentBytes, body_part, poll_read_part};
+use crate::io::{AppStream, Socket, Transferred};
+use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
 /// The app's socket, which is reset when it is dropped before it was shut down: what the app got of a request must not look whole.
 #[derive(Debug)]
 pub(in crate::inbound::http) struct ResettingStream {
     stream: Option<AppStream>,
     is_ended: bool,
+    protocol: AppProtocol,
+    /// What was handed on of the request, over HTTP/1.1.
+    unsent: UnsentBytes,
+    /// What that takes of the memory.
+    reservation: Reservation,
+    /// Bytes that were written.
+    written: u64,
+    /// There while the app does not take something.
+    watch: Option<Box<BacklogWatch>>,
+    /// The app reads nothing more. What it has said before is read all the same.
+    is_unwritable: bool,
 }
 
 impl ResettingStream {
-    /// `stream`, which is not ended yet.
-    pub(super) fn new(stream: AppStream) -> Self {
-        Self { stream: Some(stream), is_ended: false }
+    /// `stream`, which is not ended yet, and on which `protocol` is spoken. What is kept for it is of `budget`.
+    pub(super) fn new(stream: AppStream, protocol: AppProtocol, budget: &Arc<MemoryBudget>) -> Self {
+        Self {
+            stream: Some(stream),
+            is_ended: false,
+            protocol,
+            unsent: UnsentBytes::default(),
+            reservation: budget.reservation(),
+            written: 0,
+            watch: None,
+            is_unwritable: false,
+        }
+    }
+
+    /// What is counted of the request that is under way, over HTTP/1.1.
+    pub(super) fn unsent(&self) -> &UnsentBytes {
+        &self.unsent
     }
 
     /// The socket, which is not reset any more; `None`: it was taken before.
@@ -45,6 +75,49 @@ impl ResettingStream {
     fn stream(&mut self) -> io::Result<Pin<&mut AppStream>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
+
+    /// The app did not take something. Whether it has to make room for others.
+    fn keep(&mut self, cx: &mut Context<'_>) -> bool {
+        let budget = self.reservation.budget();
+        if budget.limit().is_none() || self.protocol != AppProtocol::Http1 {
+            return false;
+        }
+        let (kept, written) = (self.unsent.count(), self.written);
+        // The next part has been read from the client.
+        let next = body_part(budget);
+        self.reservation.set(kept + next);
+        let watch = self.watch.get_or_insert_with(|| Box::new(BacklogWatch::new(Transferred { up: written, down: 0 })));
+        while watch.poll_check(cx).is_ready() {
+            let is_stuck = watch.is_stuck(Transferred { up: written, down: 0 }, true, false);
+            if is_stuck && kept + next > MIN_BACKLOG_BYTES && self.reservation.budget().is_under_pressure() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What became of writing. An app may answer, and close, while its request still comes: what it has said lies behind the failure of a
+    /// write, and would not be read by whoever is told of that. Whoever reads finds the answer, and then the end.
+    fn note_written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.written += *bytes as u64,
+            Poll::Ready(Err(error)) if self.protocol == AppProtocol::Http1 && is_of_reader(error) => {
+                self.is_unwritable = true;
+                return Poll::Pending;
+            }
+            Poll::Pending if self.keep(cx) => {
+                let why = "memory is short, and the app takes nothing";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, why)));
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        written
+    }
+}
+
+/// Whether a write has failed with `error` because the other side reads nothing more.
+fn is_of_reader(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl Drop for ResettingStream {
@@ -57,13 +130,22 @@ impl Drop for ResettingStream {
 
 impl AsyncRead for ResettingStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream()?.poll_read(cx, buf)
+        let this = self.get_mut();
+        match (this.protocol, &mut this.stream) {
+            (AppProtocol::Http1, Some(stream)) => poll_read_part(Pin::new(stream), cx, buf, this.reservation.budget()),
+            _ => this.stream()?.poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for ResettingStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().stream()?.poll_write(cx, bytes)
+        let this = self.get_mut();
+        if this.is_unwritable {
+            return Poll::Pending;
+        }
+        let written = this.stream()?.poll_write(cx, bytes);
+        this.note_written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -71,7 +153,12 @@ impl AsyncWrite for ResettingStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().stream()?.poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        if this.is_unwritable {
+            return Poll::Pending;
+        }
+        let written = this.stream()?.poll_write_vectored(cx, bufs);
+        this.note_written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -79,7 +166,12 @@ impl AsyncWrite for ResettingStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream()?.poll_flush(cx)
+        let this = self.get_mut();
+        // Whoever writes has written all of it before.
+        this.unsent.clear();
+        this.reservation.set(0);
+        this.watch = None;
+        this.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,6 +14,7 @@ use hyper::header::HeaderMap;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
@@ -26,7 +27,7 @@ use crate::support::client::Connector;
 const STREAMED: usize = 16;
 
 /// A body whose frames come from elsewhere.
-pub(super) struct Frames(Receiver<Frame<Bytes>>);
+pub(in crate::http_mode) struct Frames(Receiver<Frame<Bytes>>);
 
 impl Body for Frames {
     type Data = Bytes;
@@ -42,16 +43,16 @@ impl Body for Frames {
 }
 
 /// A connection.
-pub(super) struct H2 {
+pub(in crate::http_mode) struct H2 {
     runtime: Runtime,
     sender: SendRequest<Frames>,
 }
 
 /// An answer that is waited for.
-pub(super) type PendingResponse = JoinHandle<hyper::Result<Response<Incoming>>>;
+pub(in crate::http_mode) type PendingResponse = JoinHandle<hyper::Result<Response<Incoming>>>;
 
 /// An answer whose body comes.
-pub(super) struct Streaming {
+pub(in crate::http_mode) struct Streaming {
     status: u16,
     head: HeaderMap,
     body: Incoming,
@@ -60,51 +61,56 @@ pub(super) struct Streaming {
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct H2Answer {
-    pub(super) status: u16,
-    pub(super) head: HeaderMap,
-    pub(super) body: Vec<u8>,
-    pub(super) trailers: Option<HeaderMap>,
+pub(in crate::http_mode) struct H2Answer {
+    pub(in crate::http_mode) status: u16,
+    pub(in crate::http_mode) head: HeaderMap,
+    pub(in crate::http_mode) body: Vec<u8>,
+    pub(in crate::http_mode) trailers: Option<HeaderMap>,
 }
 
 impl H2Answer {
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::http_mode) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
-pub(super) fn request(path: &str) -> Request<()> {
+pub(in crate::http_mode) fn request(path: &str) -> Request<()> {
     Request::get(format!("https://app.test{path}")).body(()).unwrap()
 }
 
-pub(super) fn post(path: &str) -> Request<()> {
+pub(in crate::http_mode) fn post(path: &str) -> Request<()> {
     Request::post(format!("https://app.test{path}")).body(()).unwrap()
 }
 
 impl H2 {
-    pub(super) fn connect(connector: &Connector, addr: SocketAddr) -> Self {
+    pub(in crate::http_mode) fn connect(connector: &Connector, addr: SocketAddr) -> Self {
         Self::try_connect(connector, addr).unwrap()
     }
 
-    pub(super) fn try_connect(connector: &Connector, addr: SocketAddr) -> std::io::Result<Self> {
+    pub(in crate::http_mode) fn try_connect(connector: &Connector, addr: SocketAddr) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let name = ServerName::try_from(connector.name.clone()).unwrap();
         let tls = tokio_rustls::TlsConnector::from(Arc::new(connector.config.clone()));
         let sender = runtime.block_on(async move {
             let tcp = tokio::net::TcpStream::connect(addr).await?;
             tcp.set_nodelay(true)?;
-            let stream = TokioIo::new(tls.connect(name, tcp).await?);
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            let (sender, connection) =
-                builder.max_frame_size(16 * 1024).handshake(stream).await.map_err(std::io::Error::other)?;
-            tokio::spawn(async move { drop(connection.await) });
-            Ok::<_, std::io::Error>(sender)
+            begin(tls.connect(name, tcp).await?).await
         })?;
         Ok(Self { runtime, sender })
     }
 
+    /// Without TLS, where it is known that the other side speaks HTTP/2.
+    pub(in crate::http_mode) fn connect_plain(addr: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sender = runtime.block_on(async move { begin(tokio::net::TcpStream::connect(addr).await?).await });
+        Self { sender: sender.unwrap(), runtime }
+    }
+
     /// Sends a request whose body is still to come; it ends with the sender.
-    pub(super) fn begin_streaming(&self, request: Request<()>) -> (Sender<Frame<Bytes>>, PendingResponse) {
+    pub(in crate::http_mode) fn begin_streaming(
+        &self,
+        request: Request<()>,
+    ) -> (Sender<Frame<Bytes>>, PendingResponse) {
         let (sender, frames) = channel(STREAMED);
         let mut connection = self.sender.clone();
         let pending =
@@ -112,7 +118,7 @@ impl H2 {
         (sender, pending)
     }
 
-    pub(super) fn begin(&self, request: Request<()>, frames: Vec<Frame<Bytes>>) -> PendingResponse {
+    pub(in crate::http_mode) fn begin(&self, request: Request<()>, frames: Vec<Frame<Bytes>>) -> PendingResponse {
         let (sender, queue) = channel(frames.len().max(1));
         for frame in frames {
             assert!(sender.try_send(frame).is_ok(), "there is room for all");
@@ -122,14 +128,14 @@ impl H2 {
         self.runtime.spawn(async move { connection.send_request(request.map(|()| Frames(queue))).await })
     }
 
-    pub(super) fn head(&self, pending: PendingResponse) -> Result<Streaming, String> {
+    pub(in crate::http_mode) fn head(&self, pending: PendingResponse) -> Result<Streaming, String> {
         let response = self.runtime.block_on(async { timeout(TEST_TIMEOUT, pending).await.unwrap().unwrap() });
         let (parts, body) = response.map_err(text)?.into_parts();
         Ok(Streaming { status: parts.status.as_u16(), head: parts.headers, body, bytes: Vec::new() })
     }
 
     /// The next `n` bytes of the body.
-    pub(super) fn next(&self, streaming: &mut Streaming, n: usize) -> Vec<u8> {
+    pub(in crate::http_mode) fn next(&self, streaming: &mut Streaming, n: usize) -> Vec<u8> {
         self.runtime.block_on(async {
             while streaming.bytes.len() < n {
                 let frame = timeout(TEST_TIMEOUT, streaming.body.frame()).await.unwrap().unwrap().unwrap();
@@ -140,7 +146,7 @@ impl H2 {
     }
 
     /// All that is left of it.
-    pub(super) fn rest(&self, streaming: Streaming) -> Result<H2Answer, String> {
+    pub(in crate::http_mode) fn rest(&self, streaming: Streaming) -> Result<H2Answer, String> {
         let Streaming { status, head, mut body, mut bytes } = streaming;
         let mut trailers = None;
         self.runtime.block_on(async {
@@ -154,12 +160,16 @@ impl H2 {
         })
     }
 
-    pub(super) fn end(&self, pending: PendingResponse) -> Result<H2Answer, String> {
+    pub(in crate::http_mode) fn end(&self, pending: PendingResponse) -> Result<H2Answer, String> {
         let streaming = self.head(pending)?;
         self.rest(streaming)
     }
 
-    pub(super) fn ask(&self, request: Request<()>, frames: Vec<Frame<Bytes>>) -> Result<H2Answer, String> {
+    pub(in crate::http_mode) fn ask(
+        &self,
+        request: Request<()>,
+        frames: Vec<Frame<Bytes>>,
+    ) -> Result<H2Answer, String> {
         self.end(self.begin(request, frames))
     }
 
@@ -167,7 +177,7 @@ impl H2 {
     ///
     /// # Errors
     /// A request that was taken was not answered.
-    pub(super) fn keep_asking(&self, at_once: usize, answered: &AtomicUsize) -> Result<(), String> {
+    pub(in crate::http_mode) fn keep_asking(&self, at_once: usize, answered: &AtomicUsize) -> Result<(), String> {
         let count = Arc::new(AtomicUsize::new(0));
         let users: Vec<_> = (0..at_once)
             .map(|_| {
@@ -220,6 +230,15 @@ impl H2 {
             Ok(())
         })
     }
+}
+
+/// Speaks HTTP/2 on `stream`.
+async fn begin(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> std::io::Result<SendRequest<Frames>> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let handshake = builder.max_frame_size(16 * 1024).handshake(TokioIo::new(stream));
+    let (sender, connection) = handshake.await.map_err(std::io::Error::other)?;
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
 }
 
 /// An error with its causes.

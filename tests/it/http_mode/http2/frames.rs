@@ -35,7 +35,7 @@ pub(in crate::http_mode) struct Frames {
 
 impl Frames {
     /// Says that HTTP/2 is spoken from here on.
-    pub(super) fn begin(client: Client) -> Self {
+    pub(in crate::http_mode) fn begin(client: Client) -> Self {
         let mut frames = Self { talk: Talk::of(client), waiting: Vec::new() };
         frames.talk.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         frames.send(SETTINGS, 0, 0, &[]);
@@ -105,6 +105,13 @@ impl Frames {
     pub(in crate::http_mode) fn ask(&mut self, stream: u32) {
         // :method GET, :scheme https, :path /, :authority a (RFC 7541, appendix A).
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, &[0x82, 0x87, 0x84, 0x41, 1, b'a']);
+    }
+
+    /// Asks for `path`.
+    pub(in crate::http_mode) fn ask_for(&mut self, stream: u32, path: &str) {
+        let path = [&[0x04, u8::try_from(path.len()).unwrap()], path.as_bytes()].concat();
+        let head = [&[0x82, 0x87][..], &path, &[0x41, 1, b'a']].concat();
+        self.send(HEADERS, END_STREAM | END_HEADERS, stream, &head);
     }
 
     /// Begins to send a body of ten bytes to `/` by `method`, of which five come.

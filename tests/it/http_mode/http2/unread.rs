@@ -29,6 +29,23 @@ fn an_answer_that_comes_in_the_middle_of_a_body_is_whole_before_its_stream_is_le
 }
 
 #[test]
+fn a_client_in_the_middle_of_a_body_has_a_moment_to_see_the_apps_answer() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge")
+            .unwrap();
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    frames.begin_ten(1, "POST");
+    assert_eq!(frames.answer(1), b"large");
+    // Nothing was reset in the same moment.
+    frames.ping(1);
+    frames.pinged();
+    assert_eq!(frames.reset(1), 0);
+}
+
+#[test]
 fn a_client_that_ends_its_body_behind_a_refusal_is_not_told_to_stop() {
     let app = HttpApp::saying("ok");
     let front = Front::open(app.addr(), "");
@@ -39,6 +56,24 @@ fn a_client_that_ends_its_body_behind_a_refusal_is_not_told_to_stop() {
     frames.end_ten(1);
     frames.ask(3);
     assert_eq!(frames.answer(3), b"ok");
+}
+
+#[test]
+fn a_client_that_ends_its_body_behind_an_early_answer_of_the_app_is_not_told_to_stop() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge")
+            .unwrap();
+    });
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    for stream in (1..20).step_by(2) {
+        frames.begin_ten(stream, "POST");
+        assert_eq!(frames.answer(stream), b"large");
+        frames.end_ten(stream);
+        // A reset would have come before the answer to this.
+        frames.ping(1);
+        frames.pinged();
+    }
 }
 
 #[test]
