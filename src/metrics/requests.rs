@@ -34,11 +34,6 @@ pub(super) fn callers(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     samples_by(seen, CallerSource::VARIANTS, |counters, source| (vec![source.into()], counters.callers(source)))
 }
 
-<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
-pub(super) fn upstream_requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-||||||| 7756452b60f8d08be199078e2090530e33294387
-pub(super) fn app_connections(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-=======
 pub(super) fn stripped(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     samples_by(seen, StrippedField::VARIANTS, |counters, field| (vec![field.into()], counters.stripped(field)))
 }
@@ -48,8 +43,7 @@ pub(super) fn goaways(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     samples_by(seen, &["control_frames"], |counters, reason| (vec![reason], counters.goaways()))
 }
 
-pub(super) fn app_connections(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
->>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
+pub(super) fn upstream_requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     samples_by(seen, &[("reused", true), ("opened", false)], |counters, (word, reused)| {
         (vec![word], counters.upstream_requests(reused))
     })

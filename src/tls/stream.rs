@@ -344,7 +344,6 @@ impl Stream {
         self.held = held;
     }
 
-<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
     /// Reads ciphertext once, so that there are at most `room` bytes of it, and opens it into `into`, as far as there is room there.
     fn poll_open_more(
         &mut self,
@@ -353,24 +352,9 @@ impl Stream {
         into: &mut ReadBuf<'_>,
         room: usize,
     ) -> Poll<()> {
-||||||| 7756452b60f8d08be199078e2090530e33294387
-    /// Reads ciphertext once and opens it into `into`, as far as there is room.
-    fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
-=======
-    /// Reads ciphertext once and opens it into `into`, as far as there is room.
-    fn poll_open_more(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers, into: &mut ReadBuf<'_>) -> Poll<()> {
-        let room = RECORD + into.remaining();
->>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
         let mut plaintext = std::mem::take(&mut self.plaintext);
         let sink = |payload: &[u8]| fill(into, &mut plaintext, payload);
-<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
         let polled = self.poll_read_and_open(cx, buffers, room, sink);
-||||||| 7756452b60f8d08be199078e2090530e33294387
-        let polled = self.poll_read_and_open(cx, buffers, RECORD + READ, sink);
-=======
-        // What the reader has no room for would have to be kept: no more of that than a record.
-        let polled = self.poll_read_and_open(cx, buffers, room, sink);
->>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
         self.plaintext = plaintext;
         polled
     }
@@ -429,7 +413,9 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_read_by(cx, into, RECORD + READ)
+        // What the reader has no room for would have to be kept: no more of that than a record.
+        let room = RECORD + into.remaining().min(READ);
+        self.get_mut().poll_read_by(cx, into, room)
     }
 }
 

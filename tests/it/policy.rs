@@ -122,7 +122,7 @@ fn green_comes_in_and_blue_does_not() {
     let identity = json!({
         "organization": green.spec.organization.to_string(),
         "space": green.spec.space.to_string(),
-        "app": green.app.to_string(),
+        "app": green.spec.app.to_string(),
         "instance": green.instance(),
     });
     assert_eq!(permitted.json()["identity"], identity);

@@ -15,12 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use self::connection::WaitingConnection;
-<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
-pub(super) use self::error::AppConnectError;
-||||||| 7756452b60f8d08be199078e2090530e33294387
-=======
 pub(super) use self::connection::{AppConnection, MAX_ANSWER_HEAD};
->>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
+pub(super) use self::error::AppConnectError;
 use self::totals::AppTotals;
 use super::watch::end_of;
 use crate::budget::MemoryBudget;

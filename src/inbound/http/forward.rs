@@ -16,36 +16,38 @@ use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, 
 use super::connection::{HttpConnection, RequestGuard};
 use super::entry::open_entry;
 use super::fields::{FieldRewrite, filter_request_trailers};
-<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
-||||||| 7756452b60f8d08be199078e2090530e33294387
-use super::h2::STREAM_WINDOW;
-=======
-use super::h2::stream_window;
->>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
 use super::local_reply::{self, is_grpc, own_answer};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
 use super::validate::{ValidatedRequest, validate};
+use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
 use crate::http::{
     BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, UnsentBytes,
     content_length, remove_from_response, response_head_length, response_problem,
 };
 use crate::io::BytesSince;
-use crate::telemetry::{RequestLogEntry, RequestReason};
+use crate::telemetry::{RequestLogEntry, RequestReason, StrippedField};
 
 /// What a client of HTTP/1.1 may have us hold of a body that the app does not read, in bytes, beside what waits to be written. Of a stream of
 /// HTTP/2 it is what the client has leave to send.
 const BODY_MEMORY: usize = 16 * 1024;
-<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
-/// What a client of HTTP/2 may send of one request before the app has taken it, in bytes.
-pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
 
-const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
-||||||| 7756452b60f8d08be199078e2090530e33294387
-const STREAM_MEMORY: usize = STREAM_WINDOW as usize;
-=======
->>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
+/// What a client of HTTP/2 may send of one request before the app has taken it, in bytes, and the same where memory is not scarce, so that an
+/// upload need not wait for each turn of the app.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const LARGE_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// So many large windows have to fit in the memory for what clients and apps do not take.
+const LARGE_WINDOWS: usize = 256;
+
+/// What a client of HTTP/2 may send of one request before the app has taken it, in bytes, where `budget` has to hold it.
+pub(super) fn stream_window(budget: &MemoryBudget) -> u32 {
+    match budget.limit() {
+        Some(limit) if limit < LARGE_WINDOWS * LARGE_STREAM_WINDOW as usize => STREAM_WINDOW,
+        Some(_) | None => LARGE_STREAM_WINDOW,
+    }
+}
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;

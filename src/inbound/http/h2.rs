@@ -16,12 +16,11 @@ use tokio::time::{sleep, timeout};
 
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
-use super::forward::{RequestContext, STREAM_WINDOW, answer};
+use super::forward::{RequestContext, answer, stream_window};
 use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
-use crate::budget::MemoryBudget;
 use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames, io_cause};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
@@ -33,31 +32,8 @@ const MAX_STREAMS: u32 = 100;
 /// Streams that a client may reset before anything became of them.
 const MAX_PENDING_RESETS: usize = 20;
 
-<<<<<<< 1e5351b81721e0fac1daf4a3a0762d5656f386b3
 /// What a client may send of all its requests before the app has taken it, in bytes. It is large because h2 judges by it how many small frames
 /// are abuse.
-||||||| 7756452b60f8d08be199078e2090530e33294387
-/// What a client may send of one request before the app has taken it, and of all of them, in bytes. The second is large because h2 judges by it
-/// how many small frames are abuse.
-pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
-=======
-/// What a client may send of one request before the app has taken it, and of all of them, in bytes. The second is large because h2 judges by it
-/// how many small frames are abuse. The first is as large where memory is not scarce that an upload need not wait for each turn of the app.
-const STREAM_WINDOW: u32 = 64 * 1024;
-const LARGE_STREAM_WINDOW: u32 = 256 * 1024;
-
-/// So many large windows have to fit in the memory for what clients and apps do not take.
-const LARGE_WINDOWS: usize = 256;
-
-/// What a client may send of one request before the app has taken it, in bytes, where `budget` has to hold it.
-pub(super) fn stream_window(budget: &MemoryBudget) -> u32 {
-    match budget.limit() {
-        Some(limit) if limit < LARGE_WINDOWS * LARGE_STREAM_WINDOW as usize => STREAM_WINDOW,
-        Some(_) | None => LARGE_STREAM_WINDOW,
-    }
-}
-
->>>>>>> 3c44616f1948f91eb66c9079c8d08599c94d978e
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
