@@ -361,13 +361,12 @@ impl<S: Side> BacklogStream<S> {
             watched.received_watch = None;
             return came;
         }
-        match head > ALWAYS {
-            true if watched.received.try_resize(held).is_err() => {
-                return Poll::Ready(Err(watched.backlog.evict(NoRoomForHead)));
-            }
-            true => {}
-            false => watched.received.set(held),
+        // While memory is short so much is read at a time that a head of usual length is never refused.
+        let is_under_pressure = watched.backlog.budget.is_under_pressure();
+        if head > ALWAYS && is_under_pressure && watched.received.try_resize(held).is_err() {
+            return Poll::Ready(Err(watched.backlog.evict(NoRoomForHead)));
         }
+        watched.received.set(held);
         if came.is_ready() {
             return came;
         }
@@ -481,12 +480,19 @@ mod tests {
     async fn a_head_for_which_there_is_no_memory_ends_its_connection_and_says_so() {
         let budget = Budgets::new(None, Some(64 * 1024)).backlogs;
         let (mut stream, backlog, mut other) = side(&budget);
+        let mut others = budget.reservation();
+        others.set(40 * 1024);
         backlog.begin_head();
-        other.write_all(&[b'a'; 10_000]).await.unwrap();
+        other.write_all(&[b'a'; 20_000]).await.unwrap();
         let mut space = [0; 64 * 1024];
+        // One of usual length has its room.
+        for _ in 0..2 {
+            assert_eq!(stream.read(&mut space).await.unwrap(), READ_WHILE_SHORT);
+        }
+        assert_eq!(backlog.evicted(), None);
         stream.read(&mut space).await.unwrap_err();
         assert!(backlog.evicted().unwrap().contains("head of the server's response"));
-        assert_eq!(budget.held(), 0);
         drop(stream);
+        assert_eq!(budget.held(), others.bytes());
     }
 }

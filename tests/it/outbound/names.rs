@@ -275,7 +275,6 @@ fn a_name_that_nobody_answers_keeps_no_other_of_its_listener_waiting() {
     let sidecar = dialling_all(&caller, &[dead[0], dead[1], dead[2], NAME], serving.addr().port(), &backend);
     // The first connection is served, though two tries of a second each go by before anybody knows of the others.
     assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
-    assert!(sidecar.lines_of("name lookup failed").is_empty());
     // So is each later lookup: while the others are asked, a change is seen.
     dns.say(NAME, Reply::Addresses(vec![four(0), four(1)], 0));
     eventually("another one", || (endpoints(&sidecar) == 2).then_some(()));
