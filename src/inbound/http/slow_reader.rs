@@ -84,10 +84,10 @@ impl PacedStream {
         });
         // A flush knows nothing of what is written behind it.
         backlog.bytes = backlog.bytes.max(bytes);
-        let kept = backlog.bytes + self.stream.unsent();
         // The next part has been read from the app.
         let next = self.unsent.as_ref().map_or(0, |_| body_part(&self.budget));
-        backlog.reservation.set(kept + next);
+        let kept = backlog.bytes + self.stream.unsent() + next;
+        backlog.reservation.set(kept);
         while backlog.watch.poll_check(cx).is_ready() {
             let down = delivered_to(self.stream.tcp(), written, true);
             let is_stuck = backlog.watch.is_stuck(Transferred { up: 0, down }, false, true);
