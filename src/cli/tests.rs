@@ -261,8 +261,17 @@ fn help_has_every_option_under_its_heading_and_the_first_screen_only_the_common_
             assert!(all.contains(&option.flag()), "{command} {}", option.name);
             assert_eq!(common.contains(&format!("  {} ", option.flag())), option.common, "{command} {}", option.name);
         }
-        let headings =
-            ["Listening:", "Credentials:", "TLS:", "Clients:", "Timeouts:", "Limits:", "Drain:", "Log:", "File:"];
+        let headings = [
+            "Listening:",
+            "Credentials:",
+            "TLS:",
+            "Clients:",
+            "Timeouts:",
+            "Limits:",
+            "Drain:",
+            "Log:",
+            "Configuration file:",
+        ];
         let places = headings.map(|heading| all.find(heading).unwrap_or_else(|| panic!("no {heading}")));
         assert!(places.is_sorted(), "{all}");
     }

@@ -29,7 +29,7 @@ use super::test_peer::{Received, TakeTicket, TestClient, TestPeer, TestServer, c
 use crate::io::Outgoing;
 
 use self::conversation::{Conversation, End, Ends, Met, Outcome, meet_client, meet_server};
-use self::subject::{OurSession, RustlsSession, Subject};
+use self::subject::{OurSession, RustlsSession, SessionSubject};
 
 /// Steps of one schedule at most.
 const MAX_STEPS: usize = 200;
@@ -169,7 +169,7 @@ impl Schedule {
     }
 
     /// Holds the conversation, with two that `meet`; gives what has become of it.
-    fn hold<S: Subject, D>(&self, meet: impl Fn(&Ends, &mut Xorshift64) -> Met<S, D>) -> Outcome
+    fn hold<S: SessionSubject, D>(&self, meet: impl Fn(&Ends, &mut Xorshift64) -> Met<S, D>) -> Outcome
     where
         KernelConnection<D>: TakeTicket,
     {

@@ -63,7 +63,7 @@ pub(super) struct Met<S, D> {
     renegotiation: Vec<u8>,
 }
 
-pub(super) fn meet_client<S: Subject>(
+pub(super) fn meet_client<S: SessionSubject>(
     mut subject: S,
     ends: &Ends,
     chance: &mut Xorshift64,
@@ -79,7 +79,7 @@ pub(super) fn meet_client<S: Subject>(
     Met { subject, peer, flight, renegotiation }
 }
 
-pub(super) fn meet_server<S: Subject>(
+pub(super) fn meet_server<S: SessionSubject>(
     mut subject: S,
     ends: &Ends,
     chance: &mut Xorshift64,
@@ -104,7 +104,7 @@ pub(super) struct Conversation<S, D> {
     told_closed: bool,
 }
 
-impl<S: Subject, D> Conversation<S, D>
+impl<S: SessionSubject, D> Conversation<S, D>
 where
     KernelConnection<D>: TakeTicket,
 {

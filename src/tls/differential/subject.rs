@@ -3,7 +3,7 @@
 use super::*;
 
 /// One side of a conversation.
-pub(super) trait Subject {
+pub(super) trait SessionSubject {
     /// Whether it says that the app has said everything.
     const CLOSES: bool;
 
@@ -50,7 +50,7 @@ impl<C> OurSession<C> {
     }
 }
 
-impl<C: HandshakeSide> Subject for OurSession<C> {
+impl<C: HandshakeSide> SessionSubject for OurSession<C> {
     const CLOSES: bool = true;
 
     fn arrive(&mut self, wire: &[u8], chance: &mut Xorshift64) -> Vec<u8> {
@@ -145,7 +145,7 @@ impl RustlsSession {
     }
 }
 
-impl Subject for RustlsSession {
+impl SessionSubject for RustlsSession {
     /// rustls asserts, where assertions are compiled in, that it has not sent close_notify when it refuses something.
     const CLOSES: bool = false;
 

@@ -66,7 +66,7 @@ fn a_body_that_pauses_and_goes_on_has_all_the_time_that_it_takes() {
     let body = (0..20).find_map(|_| {
         let mut talk = front.talk();
         talk.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let (began, mut last, mut longest, mut body) = (Instant::now(), Instant::now(), Duration::ZERO, Vec::new());
+        let (began, mut last, mut longest, mut body) = (Instant::now(), Instant::now(), Duration::ZERO, Vec::<u8>::new());
         // All pauses together are longer than the limit.
         while began.elapsed() <= LIMIT {
             std::thread::sleep(LIMIT / 8);
@@ -74,11 +74,12 @@ fn a_body_that_pauses_and_goes_on_has_all_the_time_that_it_takes() {
             let _ = talk.client.send(b"1\r\nx\r\n");
             longest = longest.max(last.elapsed());
             last = Instant::now();
-            body.push(b'x');
+            body.extend(b"1\r\nx\r\n");
         }
         (longest < LIMIT / 2).then(|| {
             talk.send("0\r\n\r\n");
             assert_eq!(talk.answer().text(), "ok");
+            body.extend(b"0\r\n\r\n");
             body
         })
     });
