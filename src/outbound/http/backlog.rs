@@ -355,7 +355,8 @@ impl<S: Side> BacklogStream<S> {
             *head
         });
         drop(state);
-        let held = head + self.stream.unread();
+        // The rest of a record that was read waits for the other side, which goes if it does not take it. One that is not whole waits for this one.
+        let held = head + if came.is_pending() { self.stream.unread() } else { 0 };
         if held <= ALWAYS {
             watched.received.set(0);
             watched.received_watch = None;

@@ -66,7 +66,8 @@ fn a_body_that_pauses_and_goes_on_has_all_the_time_that_it_takes() {
     let body = (0..20).find_map(|_| {
         let mut talk = front.talk();
         talk.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let (began, mut last, mut longest, mut body) = (Instant::now(), Instant::now(), Duration::ZERO, Vec::<u8>::new());
+        let (began, mut last, mut longest, mut body) =
+            (Instant::now(), Instant::now(), Duration::ZERO, Vec::<u8>::new());
         // All pauses together are longer than the limit.
         while began.elapsed() <= LIMIT {
             std::thread::sleep(LIMIT / 8);
