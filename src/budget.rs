@@ -88,7 +88,7 @@ impl Reservation {
     /// limit may be passed by a share for each thread.
     ///
     /// # Errors
-    /// [`MemoryBudgetExceeded`]; the reservation is then what it was.
+    /// [`BudgetExceeded`]; the reservation is then what it was.
     pub fn try_resize(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
         if bytes > self.bytes && bytes > (self.budget.free().saturating_add(self.bytes)) / SHARE_DIVISOR {
             return Err(BudgetExceeded);

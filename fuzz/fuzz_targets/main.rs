@@ -116,6 +116,7 @@ impl<'a> Input<'a> for &'a str {
 static TARGET: OnceLock<&Target> = OnceLock::new();
 
 /// The target that is to be run; ends the process where there is none.
+#[expect(clippy::disallowed_methods, reason = "nothing is left behind here, and main is libFuzzer's")]
 fn chosen() -> &'static Target {
     let Some(name) = std::env::var_os("FUZZ_TARGET") else {
         for target in TARGETS {

@@ -276,9 +276,9 @@ mod tests {
     #[test]
     fn whoever_reads_has_a_turn_for_what_came_before_a_body_breaks_off_be_it_the_head_alone() {
         for hint in [SizeHint::default(), SizeHint::with_exact(20)] {
-            assert_eq!(read(vec![failure()], hint.clone()), "|!");
-            assert_eq!(read(vec![data("a"), failure()], hint.clone()), "a|!");
-            assert_eq!(read(vec![nothing(), nothing(), failure()], hint.clone()).trim_matches('|'), "!");
+            assert_eq!(read(vec![failure()], hint), "|!");
+            assert_eq!(read(vec![data("a"), failure()], hint), "a|!");
+            assert_eq!(read(vec![nothing(), nothing(), failure()], hint).trim_matches('|'), "!");
         }
     }
 

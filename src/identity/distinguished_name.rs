@@ -126,12 +126,12 @@ impl DistinguishedName {
         Identity::from_attributes(&self.attributes().collect::<Vec<_>>())
     }
 
-    /// As [`Certificate::common_name`].
+    /// As [`crate::identity::Certificate::common_name`].
     pub fn common_name(&self) -> Option<&str> {
         only_common_name(self.attributes())
     }
 
-    /// As [`Certificate::has_unclear_common_name`].
+    /// As [`crate::identity::Certificate::has_unclear_common_name`].
     pub fn has_unclear_common_name(&self) -> bool {
         self.common_name().is_none() && self.attributes().any(|a| a.kind == AttributeKind::CommonName)
     }

@@ -21,7 +21,7 @@ pub struct InstanceSpec {
     pub ip: IpAddr,
     /// From notBefore to notAfter, in whole seconds.
     pub validity: Duration,
-    /// The kind of key that [`super::Authority::issue`] generates.
+    /// The kind of key that [`super::CertificateAuthority::issue`] generates.
     pub key: KeyKind,
 }
 

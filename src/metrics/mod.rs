@@ -1,6 +1,6 @@
 //! The answer to "how is it going" for machines: OpenMetrics text, and its older form.
 //!
-//! What is counted is in [`Counters`], [`MemoryBudgets`], [`RotationStats`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
+//! What is counted is in [`Counters`], [`Budgets`], [`RotationStats`] and [`Readiness`], and is read when somebody asks. [`METRICS`] is the
 //! list of all metrics: the answer and the manual are made of it.
 
 mod app_files;
