@@ -49,7 +49,7 @@ lint:
 
 # The documentation of the code; with the examples, so that the libraries are those that the lints have looked at
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --lib --bins --examples
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --lib --examples
 
 # What is in contrib (needs promtool)
 contrib:

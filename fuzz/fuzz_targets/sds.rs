@@ -11,11 +11,15 @@ pub fn fuzz(text: &str) {
     for name in ["id-cert-and-key", "c2c-cert-and-key"] {
         match sds::pair(path, &text, name) {
             Ok(pair) => assert!(!pair.chain.is_empty() && !pair.key.is_empty()),
-            Err(diagnostics) => assert!(diagnostics.iter().all(|diagnostic| !repeats_key(&diagnostic.to_string())), "{diagnostics:?}"),
+            Err(diagnostics) => {
+                assert!(diagnostics.iter().all(|diagnostic| !repeats_key(&diagnostic.to_string())), "{diagnostics:?}")
+            }
         }
     }
     match sds::validation_context(path, &text, "id-validation-context") {
         Ok(context) => assert!(context.names.iter().all(|name| !name.to_string().is_empty())),
-        Err(diagnostics) => assert!(diagnostics.iter().all(|diagnostic| !repeats_key(&diagnostic.to_string())), "{diagnostics:?}"),
+        Err(diagnostics) => {
+            assert!(diagnostics.iter().all(|diagnostic| !repeats_key(&diagnostic.to_string())), "{diagnostics:?}")
+        }
     }
 }
