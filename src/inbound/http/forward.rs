@@ -41,12 +41,21 @@ const LARGE_STREAM_WINDOW: u32 = 256 * 1024;
 /// So many large windows have to fit in the memory for what clients and apps do not take.
 const LARGE_WINDOWS: usize = 256;
 
+/// So many of them may be full at once on a connection. It is more than clients need, as h2 judges by it how many small frames are abuse: what
+/// fills a window with messages of eight bytes must not be.
+const WINDOWS_OF_CONNECTION: u32 = 64;
+
 /// What a client of HTTP/2 may send of one request before the app has taken it, in bytes, where `budget` has to hold it.
 pub(super) fn stream_window(budget: &MemoryBudget) -> u32 {
     match budget.limit() {
         Some(limit) if limit < LARGE_WINDOWS * LARGE_STREAM_WINDOW as usize => STREAM_WINDOW,
         Some(_) | None => LARGE_STREAM_WINDOW,
     }
+}
+
+/// The same of all its requests.
+pub(super) fn connection_window(budget: &MemoryBudget) -> u32 {
+    WINDOWS_OF_CONNECTION * stream_window(budget)
 }
 
 /// Connections that are tried for a request of which nothing could be written.

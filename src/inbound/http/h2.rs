@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
-use super::forward::{RequestContext, answer, stream_window};
+use super::forward::{RequestContext, answer, connection_window, stream_window};
 use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
@@ -31,10 +31,6 @@ const MAX_STREAMS: u32 = 100;
 
 /// Streams that a client may reset before anything became of them.
 const MAX_PENDING_RESETS: usize = 20;
-
-/// What a client may send of all its requests before the app has taken it, in bytes. It is large because h2 judges by it how many small frames
-/// are abuse.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
 const OWN_REFUSAL: u32 = 64 * 1024;
@@ -181,7 +177,7 @@ async fn serve_requests(
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .initial_stream_window_size(stream_window(&connection.service.budgets.backlogs))
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(connection_window(&connection.service.budgets.backlogs))
             .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX).saturating_add(OWN_REFUSAL))
             .max_send_buf_size(MAX_SEND_BUFFER)
             .serve_connection(TokioIo::new(shared.clone()), service)

@@ -258,6 +258,20 @@ fn a_hundred_thousand_small_messages_are_no_abuse() {
 }
 
 #[test]
+fn small_messages_that_an_app_does_not_take_yet_are_no_abuse() {
+    for (options, window) in [("", 256 * 1024), (" --memory-limit 32MiB", 64 * 1024)] {
+        let (app, may_read) = h2c::reading_late();
+        let front = Front::open(app, &format!("--app-protocol h2c{options}"));
+        let client = front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap();
+        let mut frames = frames::Frames::begin(client);
+        assert_eq!(frames.fill(1, 8), window);
+        may_read.send(true).unwrap();
+        frames.end(1);
+        assert_eq!(frames.answer(1), window.to_string().as_bytes());
+    }
+}
+
+#[test]
 fn refusals_of_a_call_are_statuses_of_grpc() {
     let ((green, _), (_, blue_pair)) = (someone(), someone());
     let backend = Backend::new();

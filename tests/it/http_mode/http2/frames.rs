@@ -141,6 +141,24 @@ impl Frames {
         }
     }
 
+    /// Sends as much of a body to `/` as there is leave to send, in frames of `length` bytes, and waits until the other side has seen all of it.
+    /// How many bytes that are.
+    pub(super) fn fill(&mut self, stream: u32, length: usize) -> usize {
+        let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
+        // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
+        let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).unwrap()[2..].try_into().unwrap();
+        let count = usize::try_from(u32::from_be_bytes(window)).unwrap() / length;
+        // From here on it is so.
+        self.send(SETTINGS, ACK, 0, &[]);
+        self.send(HEADERS, END_HEADERS, stream, &[0x83, 0x87, 0x84, 0x41, 1, b'a']);
+        for _ in 0..count {
+            self.send(DATA, 0, stream, &vec![7; length]);
+        }
+        self.ping(1);
+        self.pinged();
+        count * length
+    }
+
     /// Begins to send a body of five bytes to `/`, all of which come, but not the word that nothing follows.
     pub(super) fn post_hello(&mut self, stream: u32) {
         // The same with :method POST, and content-length.

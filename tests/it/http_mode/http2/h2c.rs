@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http_body_util::Either;
+use http_body_util::{BodyExt, Either};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::server::conn::http2;
@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// What comes, as it comes, and `grpc-status: 0` in the trailers, beside those that came.
 struct Echo {
@@ -59,6 +60,29 @@ async fn answer(
 
 /// One that sends back what it gets, and answers `/trailers-only` with a head alone.
 pub(super) fn echo() -> SocketAddr {
+    serve(None, answer)
+}
+
+/// One that reads nothing of a body until it is told to by what is given here, and answers with how many bytes came then.
+pub(super) fn reading_late() -> (SocketAddr, watch::Sender<bool>) {
+    let (tell, told) = watch::channel(false);
+    let addr = serve(Some(1024), move |request: Request<Incoming>| {
+        let mut told = told.clone();
+        async move {
+            drop(told.wait_for(|may_read| *may_read).await);
+            let length = request.into_body().collect().await.unwrap().to_bytes().len();
+            Ok(Response::new(length.to_string()))
+        }
+    });
+    (addr, tell)
+}
+
+/// Serves with `answer`, and has clients send no more than `window` bytes of a body before it was read.
+fn serve<F, B>(window: Option<u32>, answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -67,10 +91,11 @@ pub(super) fn echo() -> SocketAddr {
             tell.send(listener.local_addr().unwrap()).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                let answer = answer.clone();
                 tokio::spawn(async move {
                     let mut serving = http2::Builder::new(TokioExecutor::new());
                     // By itself it takes a burst of small frames for abuse.
-                    serving.initial_connection_window_size(64 * 1024 * 1024);
+                    serving.initial_connection_window_size(64 * 1024 * 1024).initial_stream_window_size(window);
                     let _ = serving.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
                 });
             }
