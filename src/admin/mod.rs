@@ -66,7 +66,7 @@ pub struct BoundAdmin {
     file: Option<SocketFile>,
 }
 
-/// Who is answered.
+/// For which kind of caller the admin listener is open.
 #[derive(Debug)]
 enum AdminRole {
     /// Operators, who see everything and may do what is enabled, on this machine or by a name that is listed.

@@ -72,11 +72,15 @@ fn identity() -> Command {
 }
 
 fn policy() -> Command {
-    Command::new("policy").about("Who may come in").subcommand_required(true).arg_required_else_help(true).subcommand(
-        serving(POLICY_TEST, "The verdict on a certificate, and the rule that decided; exit 0 or 1")
-            .name("test")
-            .override_usage("vestibule policy test --peer CERT [OPTIONS]"),
-    )
+    Command::new("policy")
+        .about("Authorization rules on a dry run")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            serving(POLICY_TEST, "The verdict on a certificate, and the rule that decided; exit 0 or 1")
+                .name("test")
+                .override_usage("vestibule policy test --peer CERT [OPTIONS]"),
+        )
 }
 
 fn token() -> Command {

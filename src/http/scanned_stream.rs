@@ -26,7 +26,7 @@ const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnectio
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 16 * 1024;
 
-/// Whoever has sent what is read.
+/// A socket whose peer may have closed its sending.
 pub(crate) trait PeerClosed {
     /// Whether it sends nothing more, whatever it has sent before.
     fn has_peer_closed(&self) -> bool;

@@ -35,7 +35,7 @@ pub struct InboundService {
     pub handshakes: Arc<Semaphore>,
     /// Bytes that clients may have us hold.
     pub budgets: Arc<Budgets>,
-    /// Whose turn it is to sign.
+    /// Has handshakes sign one after the other.
     pub signing: Arc<SigningLimiter>,
     /// How requests are served; `None`: bytes are carried.
     pub http: Option<HttpService>,

@@ -16,7 +16,7 @@ use crate::io::connect_tcp;
 /// After so long without an answer the next endpoint is dialled beside the first (RFC 8305, 5).
 pub(super) const STAGGER: Duration = Duration::from_millis(250);
 
-/// What came of dialling one endpoint.
+/// The connection to one endpoint, or why there is none, and how long it took.
 pub(super) struct EndpointDialResult {
     pub(super) lease: EndpointLease,
     pub(super) result: Result<TcpStream, AttemptError>,

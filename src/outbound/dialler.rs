@@ -24,7 +24,7 @@ pub struct Dialler {
     pub(super) settings: OutboundSettings,
     /// What servers are shown and judged by; `None`: they are neither, and nothing is encrypted.
     pub(super) snapshots: Option<SnapshotReceiver<OutboundSnapshot>>,
-    /// Who there is.
+    /// The endpoints of the name, with what is known of each.
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) balancer: Balancer,
     /// Room for those that wait for an endpoint.

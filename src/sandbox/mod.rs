@@ -64,7 +64,7 @@ pub struct SandboxReport {
     pub protections: Vec<ProtectionStatus>,
 }
 
-/// Who gives up rights.
+/// For what the restriction holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RestrictScope {
     /// The whole process.

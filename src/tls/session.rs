@@ -66,9 +66,8 @@ struct SessionState {
     peer_closed: bool,
     /// The peer wants us to take new keys too, and has not been answered yet.
     owes_key_update: bool,
-    /// How much has come of a message that is not whole: of one that announces new keys so many bytes of its beginning; in TLS 1.2
-    /// so many of the four in front of a ClientHello, or of a server's wish to begin anew. Of a server's message in TLS 1.3: 1, should it not
-    /// be whole.
+    /// Bytes that have come of the head of a handshake message whose rest is still to come: of a KeyUpdate (TLS 1.3), of a ClientHello or a
+    /// HelloRequest (TLS 1.2). Of another message of a server in TLS 1.3: 1.
     partial_message_bytes: u8,
     /// Bytes of a ClientHello that are still to come, behind those four.
     hello_left: u32,

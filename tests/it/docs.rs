@@ -390,6 +390,34 @@ fn all_below(folder: &Path, found: &mut Vec<String>) {
 }
 
 #[test]
+fn the_types_that_the_glossary_names_are_in_the_files_that_it_names() {
+    let mut sources = Vec::new();
+    all_below(&path("src"), &mut sources);
+    let glossary = read("docs/glossary.md");
+    let mut seen = 0;
+    for row in glossary.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let mut text = String::new();
+        for name in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") || name.ends_with('/') {
+                let below = format!("/src/{name}");
+                let of_it = sources.iter().filter(|source| source.ends_with(".rs") && source.contains(&below));
+                text = of_it.map(|source| fs::read_to_string(source).unwrap()).collect();
+            } else if name.starts_with(char::is_uppercase) {
+                let name = name.split("::").next().unwrap();
+                let declares = |kind: &str| {
+                    let declaration = format!("{kind} {name}");
+                    let mut ends = text.match_indices(&declaration).map(|(at, found)| at + found.len());
+                    ends.any(|end| !text[end..].starts_with(char::is_alphanumeric))
+                };
+                assert!(["struct", "enum", "trait"].into_iter().any(declares), "{name} is not where {row} says");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 60, "{seen} types");
+}
+
+#[test]
 fn the_files_that_the_map_and_the_glossary_name_are_there() {
     let mut sources = Vec::new();
     all_below(&path("src"), &mut sources);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// How a session stands.
+/// Whether a session is open, closed by its peer, or ended by its own alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionEnd {
     Open,
