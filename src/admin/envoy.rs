@@ -15,12 +15,13 @@ use serde_json::ser::PrettyFormatter;
 use serde_json::{Serializer, Value, json};
 use tokio::sync::watch;
 
+use super::content_negotiation;
 use super::response::{AdminResponse, text};
-use super::{AdminState, content_negotiation};
 use crate::config::envoy::{EnvoyCompat, EnvoyListener};
 use crate::config::{Config, LogLevel};
 use crate::credentials::{ServedCertificate, SnapshotReceiver};
 use crate::lifecycle::{Check, Readiness};
+use crate::metrics::Metrics;
 use crate::telemetry;
 
 const HELP: &str = "\
@@ -113,18 +114,23 @@ impl Envoy {
     }
 
     /// The answer to `request`; `None` if it asks for nothing of Envoy's.
-    pub(super) fn answer<B>(&self, request: &Request<B>, view: &AdminState) -> Option<AdminResponse> {
+    pub(super) fn answer<B>(
+        &self,
+        request: &Request<B>,
+        readiness: &Readiness,
+        metrics: &Metrics,
+    ) -> Option<AdminResponse> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         if COMMANDS.contains(&path) {
             return Some(text(StatusCode::FORBIDDEN, READ_ONLY_HELP));
         }
         let answer: &dyn Fn() -> AdminResponse = match path {
-            "/ready" => &|| ready(EnvoyState::of(&view.readiness)),
-            "/server_info" => &|| json(&self.server_info(EnvoyState::of(&view.readiness))),
+            "/ready" => &|| ready(EnvoyState::of(readiness)),
+            "/server_info" => &|| json(&self.server_info(EnvoyState::of(readiness))),
             "/certs" => &|| json(&self.certs()),
             "/listeners" => &|| self.list(query),
-            "/stats" => &|| self.stats(query, view),
-            "/stats/prometheus" => &|| prometheus(view),
+            "/stats" => &|| self.stats(query, readiness, metrics),
+            "/stats/prometheus" => &|| prometheus(metrics),
             "/config_dump" => &|| json(&self.config_dump()),
             "/help" => &|| text(StatusCode::OK, HELP),
             _ => return None,
@@ -178,23 +184,23 @@ impl Envoy {
     }
 
     /// A few of Envoy's values, and ours in the same form.
-    fn stats(&self, query: &str, view: &AdminState) -> AdminResponse {
+    fn stats(&self, query: &str, readiness: &Readiness, metrics: &Metrics) -> AdminResponse {
         if is_format(query, "prometheus") {
-            return prometheus(view);
+            return prometheus(metrics);
         }
-        let state = EnvoyState::of(&view.readiness);
+        let state = EnvoyState::of(readiness);
         let mut lines = String::new();
         for (name, value) in [
             ("listener_manager.total_listeners_active", self.listeners.len() as u64),
             ("server.concurrency", self.threads as u64),
-            ("server.days_until_first_cert_expiring", view.readiness.validity().map_or(0, certs::days_left)),
+            ("server.days_until_first_cert_expiring", readiness.validity().map_or(0, certs::days_left)),
             ("server.live", u64::from(state == EnvoyState::Live)),
             ("server.state", state as u64),
             ("server.uptime", self.started.elapsed().as_secs()),
         ] {
             let _ = writeln!(lines, "{name}: {value}");
         }
-        let ours = view.metrics.prometheus_text();
+        let ours = metrics.prometheus_text();
         for line in ours.lines().filter(|line| !line.starts_with('#')) {
             if let Some((name, value)) = line.rsplit_once(' ') {
                 let _ = writeln!(lines, "{name}: {value}");
@@ -209,8 +215,8 @@ fn ready(state: EnvoyState) -> AdminResponse {
     text(status, format!("{}\n", state.as_str()))
 }
 
-fn prometheus(view: &AdminState) -> AdminResponse {
-    let mut answer = text(StatusCode::OK, view.metrics.prometheus_text());
+fn prometheus(metrics: &Metrics) -> AdminResponse {
+    let mut answer = text(StatusCode::OK, metrics.prometheus_text());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_negotiation::CLASSIC));
     answer
 }

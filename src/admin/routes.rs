@@ -21,7 +21,7 @@ const SCRAPED: [&str; 3] = ["/metrics", "/livez", "/readyz"];
 
 /// The answer to `request`. HEAD is answered as GET; hyper leaves the body out.
 pub(super) fn answer<B>(request: &Request<B>, view: &AdminState) -> AdminResponse {
-    if let Some(answer) = view.envoy.as_ref().and_then(|envoy| envoy.answer(request, view)) {
+    if let Some(answer) = view.envoy.as_ref().and_then(|envoy| envoy.answer(request, &view.readiness, &view.metrics)) {
         return answer;
     }
     answer_one_of(&PATHS, request, view, Details::Included)

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use crate::inbound::ConnectionError;
 use crate::inbound::linger::{UndeliveredBytes, linger, linger_until_delivered};
+use crate::inbound::relay_session::{ActiveConnection, ByteCountGuard};
+use crate::inbound::service::InboundService;
 use crate::io::{Outgoing, Socket};
 use crate::lifecycle::Phase;
 use crate::proxy_protocol::HeaderError;
@@ -25,6 +27,29 @@ pub(super) const DRAIN_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// What a client in plain HTTP can read, as Go's net/http and nginx say it.
 const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
     This port speaks TLS, and the request came in plain HTTP: use https://\n";
+
+/// Everything after the relay. The access log entry is written when the client has what it was sent, or will not take it.
+pub(super) async fn close_connection(active: ActiveConnection, reason: CloseReason, service: &InboundService) {
+    let ActiveConnection { mut relay, mut entry, .. } = active;
+    entry.set_close_reason(reason);
+    let counted = ByteCountGuard { relay: &mut relay, entry: &mut entry };
+    let whole = await_last_response(counted.relay, reason).await;
+    drop(counted);
+    let reason = match close_relay(relay, reason, whole, service.phase.clone()).await {
+        None => reason,
+        Some(UndeliveredBytes { bytes, reason: why }) => {
+            let down = &mut entry.fields.transferred.down;
+            *down = down.saturating_sub(bytes);
+            match reason {
+                CloseReason::Completed => why,
+                // It was still being delivered when the process had to go.
+                CloseReason::ClosedIdle if why == CloseReason::DrainTimeout => why,
+                reason => reason,
+            }
+        }
+    };
+    entry.close(reason);
+}
 
 /// Closes a connection that did not get as far as the relay.
 pub(super) async fn close_before_relay(client: TcpStream, ended: ConnectionError) {

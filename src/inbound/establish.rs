@@ -11,6 +11,7 @@ use crate::budget::Reservation;
 use crate::config::{Dial, ProxyProtocol};
 use crate::credentials::Snapshot;
 use crate::identity::Client;
+use crate::inbound::close::close_before_relay;
 use crate::inbound::error::{ConnectionError, TOO_MANY_CONNECTIONS};
 use crate::inbound::relay_session::AuthorizedClient;
 use crate::inbound::service::InboundService;
@@ -43,8 +44,36 @@ pub(super) struct AdmittedClient {
     pub(super) proxy_header: Vec<u8>,
 }
 
+/// From accept to the permit; `None` if it does not come to that, once the client has been told.
+pub(super) async fn admit(
+    mut client: TcpStream,
+    peer: SocketAddr,
+    service: &InboundService,
+    slot: &Slot,
+) -> Option<(TcpStream, AdmittedClient, AccessLogEntry)> {
+    let mut entry = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
+    match establish(&mut client, peer, service, slot, &mut entry).await {
+        Ok(admitted) => {
+            entry.set_verdict(Ok(admitted.permit.clone()));
+            Some((client, admitted, entry))
+        }
+        Err(error) => reject(client, error, entry).await,
+    }
+}
+
+/// Tells a client that it does not come in.
+pub(super) async fn reject<T>(client: TcpStream, error: ConnectionError, mut entry: AccessLogEntry) -> Option<T> {
+    entry.set_error(&error);
+    if let Some(denial) = error.denial() {
+        entry.set_verdict(Err(denial.clone()));
+    }
+    entry.close(error.reason());
+    close_before_relay(client, error).await;
+    None
+}
+
 /// accept → ClientHello → dial → handshake → authorize
-pub(super) async fn establish(
+async fn establish(
     stream: &mut TcpStream,
     peer: SocketAddr,
     service: &InboundService,
@@ -161,7 +190,7 @@ pub(super) fn proxy_header(
         earlier: negotiated.is_some_and(|negotiated| negotiated.resumed),
     });
     let header = ProxyHeader {
-        addresses: addresses,
+        addresses,
         alpn: negotiated.and_then(|negotiated| negotiated.alpn.as_deref()),
         server_name: entry.fields.server_name.as_deref(),
         tls_version: negotiated.and_then(|negotiated| negotiated.version).and_then(proxy_protocol::version_name),

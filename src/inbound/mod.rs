@@ -14,17 +14,17 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use close::close_connection;
 pub use error::ConnectionError;
 use error::TOO_MANY_CONNECTIONS;
-use establish::{AdmittedClient, dial, establish};
+use establish::{AdmittedClient, admit, dial, reject};
 pub use http::{HttpInbound, HttpService};
-use linger::UndeliveredBytes;
-use relay_session::{ActiveConnection, ByteCountGuard, relay_until_closed};
+use relay_session::{ActiveConnection, relay_until_closed};
 pub use service::InboundService;
 
 use crate::listener::{Service, Slot};
 use crate::relay::Relay;
-use crate::telemetry::{AccessLogEntry, CloseReason};
+use crate::telemetry::AccessLogEntry;
 
 impl Service<TcpListener> for InboundService {
     /// The life of one connection, in the order it happens.
@@ -32,7 +32,7 @@ impl Service<TcpListener> for InboundService {
         // The beginning and the end have boxes of their own: an idle connection has room for neither.
         let Some(mut active) = Box::pin(open_relay(stream, peer, &self, &slot)).await else { return };
         let reason = relay_until_closed::<false>(&mut active, &self).await;
-        Box::pin(close(active, reason, &self)).await;
+        Box::pin(close_connection(active, reason, &self)).await;
     }
 
     fn reject(&self, stream: TcpStream, peer: SocketAddr) {
@@ -51,7 +51,7 @@ async fn open_relay(
     service: &InboundService,
     slot: &Slot,
 ) -> Option<ActiveConnection> {
-    let (client, ready, mut entry) = open(client, peer, service, slot).await?;
+    let (client, ready, mut entry) = admit(client, peer, service, slot).await?;
     let AdmittedClient { established, reservation, app, permit, authorization, proxy_header } = ready;
     let app = match app {
         Some(app) => app,
@@ -62,57 +62,6 @@ async fn open_relay(
     };
     let relay = Relay::new(&permit, client, established, app, proxy_header, reservation);
     Some(ActiveConnection { relay, authorization, entry })
-}
-
-/// From accept to the permit; `None` if it does not come to that, once the client has been told.
-async fn open(
-    mut client: TcpStream,
-    peer: SocketAddr,
-    service: &InboundService,
-    slot: &Slot,
-) -> Option<(TcpStream, AdmittedClient, AccessLogEntry)> {
-    let mut entry = AccessLogEntry::open(Arc::clone(&service.counters), service.access, peer, service.listener);
-    match establish(&mut client, peer, service, slot, &mut entry).await {
-        Ok(admitted) => {
-            entry.set_verdict(Ok(admitted.permit.clone()));
-            Some((client, admitted, entry))
-        }
-        Err(error) => reject(client, error, entry).await,
-    }
-}
-
-/// Tells a client that it does not come in.
-async fn reject<T>(client: TcpStream, error: ConnectionError, mut entry: AccessLogEntry) -> Option<T> {
-    entry.set_error(&error);
-    if let Some(denial) = error.denial() {
-        entry.set_verdict(Err(denial.clone()));
-    }
-    entry.close(error.reason());
-    close::close_before_relay(client, error).await;
-    None
-}
-
-/// Everything after the relay. The access log entry is written when the client has what it was sent, or will not take it.
-async fn close(active: ActiveConnection, reason: CloseReason, service: &InboundService) {
-    let ActiveConnection { mut relay, mut entry, .. } = active;
-    entry.set_close_reason(reason);
-    let counted = ByteCountGuard { relay: &mut relay, entry: &mut entry };
-    let whole = close::await_last_response(counted.relay, reason).await;
-    drop(counted);
-    let reason = match close::close_relay(relay, reason, whole, service.phase.clone()).await {
-        None => reason,
-        Some(UndeliveredBytes { bytes, reason: why }) => {
-            let down = &mut entry.fields.transferred.down;
-            *down = down.saturating_sub(bytes);
-            match reason {
-                CloseReason::Completed => why,
-                // It was still being delivered when the process had to go.
-                CloseReason::ClosedIdle if why == CloseReason::DrainTimeout => why,
-                reason => reason,
-            }
-        }
-    };
-    entry.close(reason);
 }
 
 #[cfg(test)]

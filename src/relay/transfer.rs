@@ -117,9 +117,9 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
                 }
             }
             if self.session.peer_closed() {
-                self.up = TransferState::Done;
-                // The app may be gone already: then there is nobody to tell.
-                let _ = self.app.end_sending();
+                self.up = TransferState::Ending;
+            }
+            if self.up.finish(|| self.app.end_sending()) {
                 return Ok(TransferStep::Waiting);
             }
             if self.more_held {

@@ -78,7 +78,11 @@ impl Running {
                 fault = tasks.ended_early() => return StopCause::Broken(fault),
                 request = self.signals.next_request(app.as_ref()) => match request {
                     ControlRequest::Stop => return StopCause::Requested,
-                    ControlRequest::Reload => self.reload.notify_one(),
+                    ControlRequest::Reload => {
+                        // What comes of it has lines of its own; where nothing has changed there is none.
+                        tracing::info!("reload requested");
+                        self.reload.notify_one();
+                    }
                 },
                 status = ended(app.as_ref()) => return StopCause::AppEnded(status),
                 loaded = &mut first, if waiting => match loaded {

@@ -37,7 +37,8 @@ use self::ready::{ClientProtocol, ReadyToServe, ServeResult};
 pub use self::service::HttpService;
 use self::upgrade::UpgradedApp;
 use self::watch::ConnectionWatch;
-use super::establish::AdmittedClient;
+use super::close::close_connection;
+use super::establish::{AdmittedClient, admit};
 use super::linger::linger_until_delivered;
 use super::relay_session::{ActiveConnection, AuthorizedClient, relay_until_closed};
 use super::service::InboundService;
@@ -75,7 +76,7 @@ impl Service<TcpListener> for HttpInbound {
 
 /// Everything before the first request; `None` if it does not come to that, once the client has been told.
 async fn open(stream: TcpStream, peer: SocketAddr, service: &InboundService, slot: &Slot) -> Option<Box<ReadyToServe>> {
-    let (tcp, admitted, entry) = super::open(stream, peer, service, slot).await?;
+    let (tcp, admitted, entry) = admit(stream, peer, service, slot).await?;
     let AdmittedClient { established, reservation, app, permit, authorization, proxy_header } = admitted;
     let negotiated = entry.fields.negotiated.as_ref();
     let is_http2 = negotiated.is_some_and(|negotiated| negotiated.alpn.as_deref() == Some(b"h2"));
@@ -167,7 +168,7 @@ async fn relay_upgraded(
     let Transferred { up, down } = active.relay.transferred();
     request.fields.transferred = Transferred { up: up - before.up, down: down.saturating_sub(before.down) };
     request.close((reason == CloseReason::DrainTimeout).then_some(RequestReason::DrainTimeout));
-    super::close(active, reason, service).await;
+    close_connection(active, reason, service).await;
 }
 
 /// Closes a connection that is over. `is_cut`: the client must not take what it got for whole.
