@@ -28,7 +28,7 @@ mod unsent_bytes;
 mod web_socket_ender;
 
 pub(crate) use body_lookahead::BodyLookahead;
-pub(crate) use body_part::{body_part, poll_read_part};
+pub(crate) use body_part::PartSize;
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
@@ -45,5 +45,5 @@ pub(crate) use response_check::{content_length, response_head_length, response_p
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};
 pub(crate) use scanned_stream::{HangUp, ScannedStream};
-pub(crate) use unsent_bytes::UnsentBytes;
+pub(crate) use unsent_bytes::{BodyPace, UnsentBytes};
 pub(crate) use web_socket_ender::WebSocketEnder;

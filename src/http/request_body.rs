@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::unsent_bytes::UnsentBytes;
+use super::body_part::PartSize;
+use super::unsent_bytes::{BodyPace, UnsentBytes};
 
 /// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -41,8 +42,10 @@ pub(crate) struct RequestBody {
     filter_trailers: fn(&mut HeaderMap),
     /// What nobody has read is left to whoever sees its progress.
     keeps_rest: bool,
-    /// What whoever reads has not sent on.
-    unsent: Option<UnsentBytes>,
+    /// What is read at a time of where it comes from.
+    source: PartSize,
+    /// How it goes on from there.
+    pace: Option<BodyPace>,
     progress: Arc<BodyProgress>,
 }
 
@@ -164,7 +167,8 @@ impl RequestBody {
             limit: None,
             filter_trailers,
             keeps_rest: false,
-            unsent: None,
+            source: PartSize::default(),
+            pace: None,
             progress: Arc::new(progress),
         }
     }
@@ -180,7 +184,8 @@ impl RequestBody {
             limit: None,
             filter_trailers: |_| (),
             keeps_rest: false,
-            unsent: None,
+            source: PartSize::default(),
+            pace: None,
             progress,
         }
     }
@@ -199,9 +204,14 @@ impl RequestBody {
         open
     }
 
+    /// It is read by parts of `source`.
+    pub(crate) fn read_by(&mut self, source: PartSize) {
+        self.source = source;
+    }
+
     /// The next part of it waits until whoever reads has sent on what is counted as `unsent`.
     pub(crate) fn wait_for(&mut self, unsent: UnsentBytes) {
-        self.unsent = Some(unsent);
+        self.pace = Some(BodyPace::new(unsent, self.source.clone()));
     }
 
     /// It fails once nothing of it has come for `limit`, as long as it is waited for.
@@ -268,8 +278,8 @@ impl Body for RequestBody {
             },
         }
         self.progress.is_held_back.store(false, Ordering::Release);
-        if let Some(unsent) = &self.unsent {
-            ready!(unsent.poll_room(cx));
+        if let Some(pace) = &self.pace {
+            ready!(pace.poll_room(cx));
         }
         let polled = match &mut self.inner {
             Some(inner) => Pin::new(inner).poll_frame(cx).map_err(RequestBodyError::from),
@@ -290,8 +300,8 @@ impl Body for RequestBody {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-                    if let Some(unsent) = &self.unsent {
-                        unsent.add(data.len());
+                    if let Some(pace) = &self.pace {
+                        pace.add(data.len());
                     }
                 }
                 if let Some(silence) = &mut self.silence {

@@ -103,6 +103,16 @@ impl PlainStream {
         }
         Poll::Ready(())
     }
+
+    /// A reset is found by whoever reads or writes first; a client that has ended its sending before may leave as it likes.
+    fn note_written(&mut self, written: io::Result<usize>) -> io::Result<usize> {
+        if let Err(error) = &written
+            && !self.is_ended
+        {
+            self.unwritable = Some(error.kind());
+        }
+        written
+    }
 }
 
 impl AsyncRead for PlainStream {
@@ -132,13 +142,21 @@ impl AsyncWrite for PlainStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, bytes));
-        // A reset is found by whoever reads or writes first; a client that has ended its sending before may leave as it likes.
-        if let Err(error) = &written
-            && !this.is_ended
-        {
-            this.unwritable = Some(error.kind());
-        }
-        Poll::Ready(written)
+        Poll::Ready(this.note_written(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, parts));
+        Poll::Ready(this.note_written(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -168,7 +168,7 @@ async fn serve_requests(
         let (connection, room) = (Arc::clone(connection), streams.begin(backlog));
         // In a box of its own: it is handed on by value before it runs.
         Box::pin(async move {
-            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room), unsent: None };
+            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room), pace: None };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         })
     });
