@@ -39,8 +39,8 @@ impl PendingAction {
     pub(super) fn send(self) {
         // A panic elsewhere leaves nothing half done in here.
         let pending = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some((place, asked)) = pending {
-            place.send(asked);
+        if let Some((permit, asked)) = pending {
+            permit.send(asked);
         }
     }
 }
@@ -93,12 +93,12 @@ impl Actions {
         action: &'static str,
         pending: &PendingAction,
     ) -> AdminResponse {
-        let place = self.open_request_channel.clone().and_then(|requests| requests.try_reserve_owned().ok());
-        let Some(place) = place else {
+        let permit = self.open_request_channel.clone().and_then(|requests| requests.try_reserve_owned().ok());
+        let Some(permit) = permit else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many such requests wait already\n");
         };
         tracing::info!(action, "admin action accepted");
-        *pending.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, asked));
+        *pending.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((permit, asked));
         text(StatusCode::ACCEPTED, "accepted\n")
     }
 }

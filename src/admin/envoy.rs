@@ -60,7 +60,7 @@ instance, which is the platform's to do\n";
 /// Where we stand in Envoy's place, and what is served there.
 #[derive(Debug)]
 pub struct Envoy {
-    place: Arc<EnvoyCompat>,
+    compat: Arc<EnvoyCompat>,
     /// In the order of the bootstrap's: the address, and what is served there.
     listeners: Vec<(SocketAddr, SnapshotReceiver)>,
     shown: watch::Receiver<Vec<ServedCertificate>>,
@@ -103,13 +103,13 @@ impl Envoy {
     /// What is answered in this place, where `config` is served since now. `listeners` are its own in their order: where each
     /// is, and what it serves; `shown` tells of its pairs.
     pub fn new(
-        place: &Arc<EnvoyCompat>,
+        compat: &Arc<EnvoyCompat>,
         config: &Config,
         listeners: Vec<(SocketAddr, SnapshotReceiver)>,
         shown: watch::Receiver<Vec<ServedCertificate>>,
     ) -> Self {
         let (threads, drain) = (config.threads, config.drain.timeout);
-        Self { place: Arc::clone(place), listeners, shown, started: Instant::now(), threads, drain }
+        Self { compat: Arc::clone(compat), listeners, shown, started: Instant::now(), threads, drain }
     }
 
     /// The answer to `request`; `None` if it asks for nothing of Envoy's.
@@ -134,7 +134,7 @@ impl Envoy {
     }
 
     fn bootstrap_listeners(&self) -> impl Iterator<Item = (&EnvoyListener, &(SocketAddr, SnapshotReceiver))> {
-        self.place.bootstrap.listeners.iter().zip(&self.listeners)
+        self.compat.bootstrap.listeners.iter().zip(&self.listeners)
     }
 
     fn server_info(&self, state: EnvoyState) -> Value {
@@ -148,7 +148,7 @@ impl Envoy {
             "uptime_all_epochs": uptime,
             "hot_restart_version": "disabled",
             "command_line_options": {
-                "config_path": self.place.path.display().to_string(),
+                "config_path": self.compat.path.display().to_string(),
                 "concurrency": self.threads,
                 "drain_time": format!("{}s", self.drain.as_secs()),
                 "log_level": level,
@@ -159,7 +159,7 @@ impl Envoy {
     }
 
     fn node(&self) -> Value {
-        json!({ "id": self.place.bootstrap.node.clone().unwrap_or_default(), "user_agent_name": "vestibule" })
+        json!({ "id": self.compat.bootstrap.node.clone().unwrap_or_default(), "user_agent_name": "vestibule" })
     }
 
     fn list(&self, query: &str) -> AdminResponse {

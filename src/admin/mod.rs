@@ -35,7 +35,7 @@ use crate::exit::{Exit, Fault};
 use crate::http::{NamedHost, names_only};
 use crate::lifecycle::ControlRequest;
 use crate::listener;
-use crate::listener::{SocketAccess, SocketFile, open_unix};
+use crate::listener::{SocketFile, SocketFileMode, open_unix};
 
 use self::actions::{Actions, PendingAction};
 use self::slots::{AdminSlot, AdminSlots};
@@ -62,13 +62,13 @@ const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct BoundAdmin {
     socket: AdminSocket,
-    audience: Audience,
+    role: AdminRole,
     file: Option<SocketFile>,
 }
 
 /// Who is answered.
 #[derive(Debug)]
-enum Audience {
+enum AdminRole {
     /// Operators, who see everything and may do what is enabled, on this machine or by a name that is listed.
     Operators { actions: Actions, hosts: Vec<String> },
     /// Scrapers and probes, wherever they are.
@@ -85,7 +85,7 @@ enum AdminSocket {
 #[derive(Debug)]
 pub struct AdminServer {
     listener: AdminListener,
-    audience: Audience,
+    role: AdminRole,
     _file: Option<SocketFile>,
 }
 
@@ -93,7 +93,7 @@ pub struct AdminServer {
 #[derive(Debug)]
 struct AdminService {
     state: Arc<AdminState>,
-    audience: Audience,
+    role: AdminRole,
 }
 
 #[derive(Debug)]
@@ -127,9 +127,9 @@ impl BoundAdmin {
     /// What whoever runs the process is asked for here. To be called once: a second call
     /// takes the place of the first.
     pub fn requests(&mut self) -> Option<mpsc::Receiver<ControlRequest>> {
-        match &mut self.audience {
-            Audience::Operators { actions, .. } => Some(actions.requests()),
-            Audience::Scrapers => None,
+        match &mut self.role {
+            AdminRole::Operators { actions, .. } => Some(actions.requests()),
+            AdminRole::Scrapers => None,
         }
     }
 
@@ -148,7 +148,7 @@ impl BoundAdmin {
             let message = format!("cannot listen on {listen} for --metrics: {error}");
             Fault::new(Exit::Unavailable, message).with_help("choose another --metrics, or off")
         })?;
-        Ok(Some(Self { socket: AdminSocket::Tcp(socket), audience: Audience::Scrapers, file: None }))
+        Ok(Some(Self { socket: AdminSocket::Tcp(socket), role: AdminRole::Scrapers, file: None }))
     }
 
     /// The address at which it can be asked over TCP; `None` for a Unix socket.
@@ -170,14 +170,14 @@ impl BoundAdmin {
         };
         let listener =
             listener.map_err(|error| Fault::new(Exit::Internal, format!("cannot listen for --admin: {error}")))?;
-        Ok(AdminServer { listener, audience: self.audience, _file: self.file })
+        Ok(AdminServer { listener, role: self.role, _file: self.file })
     }
 }
 
 impl AdminServer {
     /// Answers for ever.
     pub async fn run(self, state: Arc<AdminState>) {
-        let service = Arc::new(AdminService { state, audience: self.audience });
+        let service = Arc::new(AdminService { state, role: self.role });
         let slots = Arc::new(AdminSlots::default());
         loop {
             let accepted = match &self.listener {
@@ -207,13 +207,13 @@ fn open(addr: &AdminAddr, admin: &Admin) -> io::Result<BoundAdmin> {
             (AdminSocket::Tcp(listener), None)
         }
         AdminAddr::Unix(path) => {
-            let (listener, file) = open_unix(path, SocketAccess::Umask)?;
+            let (listener, file) = open_unix(path, SocketFileMode::Umask)?;
             tracing::info!(admin = %addr, "admin listening");
             (AdminSocket::Unix(listener), Some(file))
         }
     };
-    let audience = Audience::Operators { actions: Actions::new(&admin.actions), hosts: admin.hosts.clone() };
-    Ok(BoundAdmin { socket, audience, file })
+    let role = AdminRole::Operators { actions: Actions::new(&admin.actions), hosts: admin.hosts.clone() };
+    Ok(BoundAdmin { socket, role, file })
 }
 
 /// Whether `request` names us by an address, by `localhost` or by one of `hosts`, which are in lower case.
@@ -225,18 +225,18 @@ fn is_for_us<B>(request: &Request<B>, hosts: &[String]) -> bool {
 }
 
 /// One connection: one request. `by_name`: whether the name in it has to be one that only this machine could mean.
-async fn serve<S>(stream: S, service: Arc<AdminService>, by_name: bool, place: AdminSlot)
+async fn serve<S>(stream: S, service: Arc<AdminService>, by_name: bool, slot: AdminSlot)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let AdminService { state, audience } = &*service;
+    let AdminService { state, role } = &*service;
     let pending = PendingAction::default();
     let answer = service_fn(|request| {
-        place.asks();
-        let answer = match audience {
-            Audience::Scrapers => routes::answer_scraper(&request, state),
-            Audience::Operators { hosts, .. } if by_name && !is_for_us(&request, hosts) => routes::misdirected(),
-            Audience::Operators { actions, .. } => {
+        slot.asks();
+        let answer = match role {
+            AdminRole::Scrapers => routes::answer_scraper(&request, state),
+            AdminRole::Operators { hosts, .. } if by_name && !is_for_us(&request, hosts) => routes::misdirected(),
+            AdminRole::Operators { actions, .. } => {
                 actions.answer(&request, &pending).unwrap_or_else(|| routes::answer(&request, state))
             }
         };
@@ -250,14 +250,14 @@ where
     let mut served = pin!(served);
     let answered = async {
         let in_time = timeout(HEAD_TIMEOUT, served.as_mut()).await.is_ok();
-        if !in_time && place.has_asked() {
+        if !in_time && slot.has_asked() {
             // What goes wrong here is the asker's; it sees it.
             let _ = timeout(REQUEST_TIMEOUT - HEAD_TIMEOUT, served).await;
         }
     };
     tokio::select! {
         () = answered => {}
-        () = place.lost() => tracing::debug!("admin connection closed in favour of a newer one"),
+        () = slot.lost() => tracing::debug!("admin connection closed in favour of a newer one"),
     }
     pending.send();
 }

@@ -23,7 +23,7 @@ struct SlotState {
 /// One connection's place; free again when it is dropped.
 #[derive(Debug)]
 pub(super) struct AdminSlot {
-    places: Arc<AdminSlots>,
+    slots: Arc<AdminSlots>,
     state: Arc<SlotState>,
 }
 
@@ -38,7 +38,7 @@ impl AdminSlots {
         }
         let state = Arc::new(SlotState::default());
         taken.push(Arc::clone(&state));
-        AdminSlot { places: Arc::clone(self), state }
+        AdminSlot { slots: Arc::clone(self), state }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<SlotState>>> {
@@ -66,7 +66,7 @@ impl AdminSlot {
 
 impl Drop for AdminSlot {
     fn drop(&mut self) {
-        self.places.lock().retain(|state| !Arc::ptr_eq(state, &self.state));
+        self.slots.lock().retain(|state| !Arc::ptr_eq(state, &self.state));
     }
 }
 
@@ -78,27 +78,27 @@ mod tests {
 
     use super::*;
 
-    fn is_lost(place: &AdminSlot) -> bool {
-        pin!(place.lost()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    fn is_lost(slot: &AdminSlot) -> bool {
+        pin!(slot.lost()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
     fn the_oldest_that_has_not_asked_gives_way_and_then_the_oldest_of_all() {
-        let places = Arc::new(AdminSlots::default());
-        let taken: Vec<_> = (0..MAX_CONNECTIONS).map(|_| places.take()).collect();
+        let slots = Arc::new(AdminSlots::default());
+        let taken: Vec<_> = (0..MAX_CONNECTIONS).map(|_| slots.take()).collect();
         assert!(!taken.iter().any(is_lost));
-        taken.iter().filter(|place| !Arc::ptr_eq(&place.state, &taken[3].state)).for_each(AdminSlot::asks);
-        places.take().asks();
+        taken.iter().filter(|slot| !Arc::ptr_eq(&slot.state, &taken[3].state)).for_each(AdminSlot::asks);
+        slots.take().asks();
         let lost: Vec<_> = taken.iter().map(is_lost).collect();
         assert_eq!(lost.iter().position(|lost| *lost), Some(3));
         assert_eq!(lost.iter().filter(|lost| **lost).count(), 1);
         // The newcomer has gone; one place is free.
-        let newcomer = places.take();
+        let newcomer = slots.take();
         newcomer.asks();
         assert!(!taken.iter().any(is_lost));
-        let _last = places.take();
+        let _last = slots.take();
         assert!(is_lost(&taken[0]) && !is_lost(&taken[1]) && !is_lost(&newcomer));
         drop(taken);
-        assert_eq!(places.lock().len(), 2);
+        assert_eq!(slots.lock().len(), 2);
     }
 }

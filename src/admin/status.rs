@@ -176,12 +176,12 @@ pub(super) struct RecentDenial {
     pub(super) denial_reason: &'static str,
     pub(super) rule: Option<SafeText>,
     #[serde(flatten)]
-    pub(super) who: IdentityFields,
+    pub(super) who: IdentityStatus,
 }
 
 /// An identity, as far as there is one.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct IdentityFields {
+pub(super) struct IdentityStatus {
     pub(super) org: Option<String>,
     pub(super) space: Option<String>,
     pub(super) app: Option<String>,
@@ -286,15 +286,15 @@ impl FailingReload {
 impl RecentDenial {
     fn of(denied: &Denied) -> Self {
         let who = match &denied.client {
-            DeniedClient::Unknown => IdentityFields::default(),
-            DeniedClient::Known(identity) => IdentityFields::of(identity),
-            DeniedClient::Unverified { subject, issuer } => IdentityFields {
+            DeniedClient::Unknown => IdentityStatus::default(),
+            DeniedClient::Known(identity) => IdentityStatus::of(identity),
+            DeniedClient::Unverified { subject, issuer } => IdentityStatus {
                 unverified_subject: Some(subject.clone()),
                 unverified_issuer: Some(issuer.clone()),
-                ..IdentityFields::default()
+                ..IdentityStatus::default()
             },
             DeniedClient::Subject(subject) => {
-                IdentityFields { subject: Some(subject.clone()), ..IdentityFields::default() }
+                IdentityStatus { subject: Some(subject.clone()), ..IdentityStatus::default() }
             }
         };
         Self {
@@ -309,7 +309,7 @@ impl RecentDenial {
     }
 }
 
-impl IdentityFields {
+impl IdentityStatus {
     fn of(identity: &Identity) -> Self {
         Self {
             org: identity.organization.map(|guid| guid.to_string()),

@@ -55,7 +55,7 @@ pub(super) enum AppFileError {
     #[error("the file of the key or of the chain cannot be written, and both are replaced or neither")]
     Withheld {
         /// That is over by itself in a moment.
-        is_passing: bool,
+        is_transient: bool,
     },
     /// A fault of ours.
     #[error("an internal error; please report this")]
@@ -64,8 +64,8 @@ pub(super) enum AppFileError {
 
 impl AppFileError {
     /// Whether it is over by itself in a moment, so that nobody need be told yet.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::KeyReplaced | Self::Withheld { is_passing: true })
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::KeyReplaced | Self::Withheld { is_transient: true })
     }
 }
 

@@ -187,7 +187,7 @@ impl AppFileWriter {
                 file.failures = file.failures.saturating_add(1);
                 file.due = Some(Instant::now() + retry_after(file.failures));
                 self.complete = false;
-                if error.is_passing() && file.failures < MAX_RETRIES {
+                if error.is_transient() && file.failures < MAX_RETRIES {
                     return;
                 }
                 let error = error.to_string();
@@ -250,11 +250,11 @@ fn write_together(destinations: &[Destination], served: &ServedCertificate) -> V
 
 /// Has all halves take their places, or none.
 fn commit_halves(staged: Vec<Result<(StagedFile, Option<IssuedToken>), AppFileError>>) -> Vec<FileOutcome> {
-    let withheld = |is_passing| Err(AppFileError::Withheld { is_passing });
+    let withheld = |is_transient| Err(AppFileError::Withheld { is_transient });
     let faults: Vec<_> = staged.iter().filter_map(|half| half.as_ref().err()).collect();
     if !faults.is_empty() {
-        let is_passing = faults.iter().all(|fault| fault.is_passing());
-        return staged.into_iter().map(|half| half.map_or_else(Err, |_| withheld(is_passing))).collect();
+        let is_transient = faults.iter().all(|fault| fault.is_transient());
+        return staged.into_iter().map(|half| half.map_or_else(Err, |_| withheld(is_transient))).collect();
     }
     let files: Vec<_> = staged.into_iter().flatten().map(|(file, _)| file).collect();
     let all = files.len();

@@ -117,7 +117,7 @@ fn verdict(
     if let (Some(http), Some(request)) = (&listener.http, request)
         && let Some(client) = forwarding_client(listener, http, &judged, request)
     {
-        let asked = Asked { http, request, client, now };
+        let asked = ForwardedRequest { http, request, client, now };
         let (caller, route, judgement) = asked.judge(&auth);
         return Ok(of(judgement, caller.as_ref()).forwarded_by(client).with(Some(RequestResult::of(request, route))));
     }
@@ -150,14 +150,14 @@ fn forwarding_client<'a>(
 }
 
 /// A request of a client that may forward who calls.
-struct Asked<'a> {
+struct ForwardedRequest<'a> {
     http: &'a HttpConfig,
     request: &'a TestedRequest,
     client: &'a Client,
     now: SystemTime,
 }
 
-impl Asked<'_> {
+impl ForwardedRequest<'_> {
     /// Who calls, by which route the request is judged, and how.
     fn judge<'a>(&self, auth: &'a ClientAuth) -> (Option<Client>, Option<&'a Route>, ExplainedVerdict) {
         let values: Vec<_> = self.request.xfcc.iter().map(String::as_bytes).collect();
@@ -172,11 +172,15 @@ impl Asked<'_> {
         let (route, judgement) = match (auth.evaluate_request(&caller, method, path, self.http.paths), auth) {
             (Some(verdict), _) => (verdict.route, ExplainedVerdict::of_request(&verdict.result)),
             (None, ClientAuth::Certificate(authenticator)) => {
-                (None, ExplainedVerdict::of_caller(&caller, &authenticator.authorize_caller(&caller)))
+                (None, ExplainedVerdict::for_forwarded_caller(&caller, &authenticator.authorize_caller(&caller)))
             }
-            (None, ClientAuth::None) => {
-                (None, ExplainedVerdict::of_caller(&caller, &auth.authorize(None, self.now).map(|(_, permit)| permit)))
-            }
+            (None, ClientAuth::None) => (
+                None,
+                ExplainedVerdict::for_forwarded_caller(
+                    &caller,
+                    &auth.authorize(None, self.now).map(|(_, permit)| permit),
+                ),
+            ),
         };
         (Some(caller), route, judgement)
     }

@@ -40,7 +40,7 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String], ea
         SandboxMode::BestEffort | SandboxMode::Strict => telemetry::start_logging_without_thread(&config.log),
     }
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(detail = %warning, "configuration warning");
     }
     Signals::log_ignored();
     let served = panic::catch_unwind(AssertUnwindSafe(|| {

@@ -28,7 +28,7 @@ pub struct ForwardProxy {
     /// Whom the app means by another port.
     pub map: Vec<PortMapping>,
     /// What the app is told of it.
-    pub announce: Announce,
+    pub announce: ProxyEnvironment,
     /// Whether the app has to show the password that it was told.
     pub secret: bool,
     /// Which addresses are dialled in spite of being the machine's own, or of its link.
@@ -78,7 +78,7 @@ pub enum TlsTunnel {
 /// Which variables the app finds the proxy in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
-pub enum Announce {
+pub enum ProxyEnvironment {
     /// `CF_INSTANCE_MTLS_PROXY`
     Cf,
     /// Those that HTTP clients read by themselves, too.

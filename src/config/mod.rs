@@ -45,7 +45,7 @@ use crate::signal::{SignalMap, SignalScope};
 pub use addresses::{AppAddr, Listen};
 pub use admin::{Admin, AdminAction, AdminAddr};
 pub use app_files::{AppFiles, CredentialFile, CredentialForm, RotationHook, TokenFile};
-pub use forward_proxy::{Announce, ForwardProxy, ListedHosts, PortMapping, TlsTunnel, Unlisted};
+pub use forward_proxy::{ForwardProxy, ListedHosts, PortMapping, ProxyEnvironment, TlsTunnel, Unlisted};
 pub use http::{AppProtocol, ForwardedFor, HttpConfig, RouterXfcc, UpgradeDrain, XfccAbsent, XfccMode, XfccVerify};
 pub use identity_endpoint::{IdentityEndpoint, TokenVerification};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};

@@ -189,7 +189,7 @@ fn read_crls(certified: &ClientAuthSettings, before: Option<&TrustFiles>) -> Res
     }
     if files.texts.is_empty() && !certified.crl.is_empty() {
         let notes: Vec<String> = files.notes().collect();
-        return Err(TrustError::of_anchors(TrustAnchorsError::no_crls(certified.crl.iter(), &notes)));
+        return Err(TrustError::of_anchors(TrustAnchorsError::missing_crls_error(certified.crl.iter(), &notes)));
     }
     Ok(files)
 }

@@ -137,7 +137,7 @@ impl ReloadSource for ClientPolicySource {
         };
         let known = before.map(all).unwrap_or_default();
         for note in all(client_policy).iter().filter(|note| !known.contains(note)) {
-            tracing::warn!("{note}");
+            tracing::warn!(detail = %note, "client CAs, CRLs or rules: doubtful content");
         }
     }
 }

@@ -185,7 +185,7 @@ impl ReloadSource for PairSource {
     fn log_loaded(&self, pair: &Pair, before: Option<&Pair>, _: u64) {
         let known = before.map(Pair::notes).unwrap_or_default();
         for note in pair.notes().iter().filter(|note| !known.contains(note)) {
-            tracing::warn!("{note}");
+            tracing::warn!(detail = %note, "certificate or key file: doubtful content");
         }
     }
 }

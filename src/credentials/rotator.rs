@@ -38,7 +38,7 @@ pub struct Rotator {
     outbounds: Vec<ServedOutbound>,
     token_trusts: Vec<ServedTokenTrust>,
     /// Places of pairs that no listener shows.
-    bare_pairs: Vec<usize>,
+    unlistened_pairs: Vec<usize>,
     served_certificates: watch::Sender<Vec<ServedCertificate>>,
     reload: Arc<Notify>,
     stats: Arc<RotationStats>,
@@ -47,7 +47,7 @@ pub struct Rotator {
 impl Rotator {
     /// A rotator of nothing yet. `reload` has it load everything anew at any time (SIGHUP).
     pub fn new(reload: Arc<Notify>) -> Self {
-        let shown = watch::Sender::default();
+        let served_certificates = watch::Sender::default();
         Self {
             pairs: Vec::new(),
             client_policies: Vec::new(),
@@ -55,8 +55,8 @@ impl Rotator {
             server_trusts: Vec::new(),
             outbounds: Vec::new(),
             token_trusts: Vec::new(),
-            bare_pairs: Vec::new(),
-            served_certificates: shown,
+            unlistened_pairs: Vec::new(),
+            served_certificates,
             reload,
             stats: Arc::default(),
         }
@@ -104,11 +104,11 @@ impl Rotator {
             Some(_) => {}
         }
         let good = self.unloaded_sources();
-        let shown = |place: &usize| {
-            self.configs.iter().any(|served| matches!(&served.pair, PairUse::Shown(shown, _) if shown == place))
+        let is_served = |pair_index: &usize| {
+            self.configs.iter().any(|served| matches!(&served.pair, PairUse::Served(index, _) if index == pair_index))
         };
-        for place in (0..good.pairs.len()).filter(shown) {
-            let _ = good.pairs[place].load()()?;
+        for pair_index in (0..good.pairs.len()).filter(is_served) {
+            let _ = good.pairs[pair_index].load()()?;
         }
         for client_policy in &good.client_policies {
             let _ = client_policy.load()()?;
@@ -195,7 +195,7 @@ impl Rotator {
         for served in &self.configs {
             let Some((pair, client_auth)) = good.build(served) else { continue };
             let server_configs = match (&served.pair, pair) {
-                (PairUse::Shown(_, settings), Some(pair)) => {
+                (PairUse::Served(_, settings), Some(pair)) => {
                     ServerConfigs::new(pair.certified_key(), settings, &client_auth).map(Some)
                 }
                 _ => Ok(None),
@@ -232,7 +232,7 @@ impl Rotator {
                 (served.snapshots.generation() < since).then(|| (served, Arc::clone(client_policy)))
             })
             .collect();
-        let mut bare = self.bare_pairs.iter().filter_map(|place| good.pairs[*place].parsed());
+        let mut bare = self.unlistened_pairs.iter().filter_map(|pair_index| good.pairs[*pair_index].parsed());
         let is_bare_new = bare.any(|(_, since)| since == generation);
         if next.is_empty() && outbounds.is_empty() && token_trusts.is_empty() && !is_bare_new {
             return;
@@ -254,10 +254,10 @@ impl Rotator {
             files.client_crl_next_update =
                 issuers.filter_map(|crls| Some((crls.issuer.to_owned(), crls.next_update?))).collect();
         });
-        let shown = self.served_certificates(good);
+        let served = self.served_certificates(good);
         self.served_certificates.send_if_modified(|before| {
-            let same = before.iter().map(|shown| shown.generation).eq(shown.iter().map(|shown| shown.generation));
-            *before = shown;
+            let same = before.iter().map(|served| served.generation).eq(served.iter().map(|served| served.generation));
+            *before = served;
             !same
         });
     }
@@ -265,25 +265,26 @@ impl Rotator {
     /// Every pair that some listener shows.
     fn served_certificates(&self, good: &LastGoodSources) -> Vec<ServedCertificate> {
         let before = self.served_certificates.borrow();
-        let since = |generation| before.iter().find(|shown| shown.generation == generation).map(|shown| shown.since);
-        let shown = good.pairs.iter().enumerate().filter_map(|(place, last_good)| {
+        let since =
+            |generation| before.iter().find(|served| served.generation == generation).map(|served| served.since);
+        let served = good.pairs.iter().enumerate().filter_map(|(pair_index, last_good)| {
             let in_service =
-                |served: &ServedConfig| served.uses(place, &last_good.source) && served.generation().is_some();
-            let is_served = self.configs.iter().any(in_service) || self.bare_pairs.contains(&place);
+                |served: &ServedConfig| served.uses(pair_index, &last_good.source) && served.generation().is_some();
+            let is_served = self.configs.iter().any(in_service) || self.unlistened_pairs.contains(&pair_index);
             let (pair, generation) = last_good.parsed().filter(|_| is_served)?;
             let since = since(generation).unwrap_or_else(SystemTime::now);
             Some(ServedCertificate { source: last_good.source.clone(), pair: pair.clone(), generation, since })
         });
-        shown.collect()
+        served.collect()
     }
 }
 
 impl ServedConfig {
     /// Whether it shows the pair of `source`, which is in this place, or knows it.
-    fn uses(&self, place: usize, source: &PairSource) -> bool {
+    fn uses(&self, pair_index: usize, source: &PairSource) -> bool {
         match &self.pair {
-            PairUse::Shown(shown, _) => *shown == place,
-            PairUse::Known(known) => known == source,
+            PairUse::Served(index, _) => *index == pair_index,
+            PairUse::IdentityOnly(known) => known == source,
         }
     }
 

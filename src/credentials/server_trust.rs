@@ -123,7 +123,7 @@ impl ReloadSource for ServerTrustSource {
     fn log_loaded(&self, trust: &Arc<ServerTrust>, before: Option<&Arc<ServerTrust>>, _: u64) {
         let known = before.map_or(&[][..], |before| &before.notes);
         for note in trust.notes.iter().filter(|note| !known.contains(note)) {
-            tracing::warn!("{note}");
+            tracing::warn!(detail = %note, "server CAs: doubtful content");
         }
     }
 }

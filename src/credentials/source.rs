@@ -97,7 +97,7 @@ pub(super) struct Update {
 }
 
 /// What was found in the files.
-pub(super) struct LoadOutcome<S: ReloadSource> {
+pub(super) struct SourceLoad<S: ReloadSource> {
     result: LoadResult<S>,
     /// What of it cannot be used.
     faults: Vec<LoadFault>,
@@ -139,7 +139,7 @@ impl<S: ReloadSource> LastGood<S> {
     }
 
     /// Loads the files, which blocks.
-    pub(super) fn load(&self) -> impl FnOnce() -> Result<LoadOutcome<S>, S::Error> + Send + use<S> {
+    pub(super) fn load(&self) -> impl FnOnce() -> Result<SourceLoad<S>, S::Error> + Send + use<S> {
         let source = self.source.clone();
         let known = self.loaded.as_ref().map(|good| (Arc::clone(&good.raw), good.parsed.clone()));
         let pending = self.pending.as_ref().map(|pending| Arc::clone(&pending.raw));
@@ -149,7 +149,7 @@ impl<S: ReloadSource> LastGood<S> {
                 let raw = source.read(None)?;
                 let faults = source.faults_in(&raw);
                 let parsed = source.parse(&raw)?;
-                return Ok(LoadOutcome { result: LoadResult::Different(raw, parsed, Duration::ZERO), faults });
+                return Ok(SourceLoad { result: LoadResult::Different(raw, parsed, Duration::ZERO), faults });
             };
             let raw = settled(&source, &known)?;
             let faults = source.faults_in(&raw);
@@ -163,16 +163,16 @@ impl<S: ReloadSource> LastGood<S> {
                 let settle_time = source.settle_time(&raw, &parsed, &before);
                 LoadResult::Different(raw, parsed, settle_time)
             };
-            Ok(LoadOutcome { result, faults })
+            Ok(SourceLoad { result, faults })
         }
     }
 
     /// Applies the result of a load, as of the generation `since`. What was good stays until something better is found.
-    pub(super) fn apply(&mut self, found: Result<LoadOutcome<S>, S::Error>, since: u64) -> Update {
+    pub(super) fn apply(&mut self, found: Result<SourceLoad<S>, S::Error>, since: u64) -> Update {
         let was_failing = self.failure.is_failing();
         let (result, faults) = match found {
             Err(error) => (None, self.source.faults_of(&error)),
-            Ok(LoadOutcome { result, faults }) => (Some(result), faults),
+            Ok(SourceLoad { result, faults }) => (Some(result), faults),
         };
         let failures = self.failure.note(faults, self.loaded.is_some(), Instant::now());
         let is_new = self.take(result, was_failing, since);

@@ -56,14 +56,14 @@ impl Display for SafeText {
 /// Takes characters until there is no room for one, and counts the others. No more is kept than there is room for.
 struct Bounded {
     text: String,
-    room: usize,
+    remaining: usize,
     lost: usize,
     escaped: bool,
 }
 
 impl Bounded {
     fn new(most: usize, escaped: bool) -> Self {
-        Self { text: String::new(), room: most, lost: 0, escaped }
+        Self { text: String::new(), remaining: most, lost: 0, escaped }
     }
 
     fn of(mut self, text: fmt::Arguments<'_>) -> String {
@@ -78,10 +78,10 @@ impl Bounded {
     fn take(&mut self, c: char) {
         let shown = escape(c);
         let length = if self.escaped { shown.clone().count() } else { 1 };
-        match self.room.checked_sub(length).filter(|_| self.lost == 0) {
+        match self.remaining.checked_sub(length).filter(|_| self.lost == 0) {
             None => self.lost += 1,
-            Some(room) => {
-                self.room = room;
+            Some(remaining) => {
+                self.remaining = remaining;
                 if self.escaped { self.text.extend(shown) } else { self.text.push(c) }
             }
         }

@@ -77,7 +77,7 @@ fn keep_alive(request: &[u8], answer: &[u8], piece: usize) {
     for part in answer.chunks(piece).chain([&b""[..]]) {
         got.extend(ender.on_response(part).unwrap_or_else(|| part.to_vec()));
     }
-    if !ender.has_announced() {
+    if !ender.has_sent_close() {
         assert!(got == answer, "something was changed and nobody was told");
         return;
     }

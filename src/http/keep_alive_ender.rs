@@ -28,7 +28,7 @@ pub(crate) struct KeepAliveEnder {
     request_head: Vec<u8>,
     /// Part of the answer's head, which is held back until it is whole.
     answer_head: Vec<u8>,
-    announced: bool,
+    close_sent: bool,
 }
 
 /// What is known of the client's last request.
@@ -126,12 +126,12 @@ impl KeepAliveEnder {
                 ResponseHead::Interim(length) => start += length,
                 ResponseHead::Silent { at } => {
                     head.splice(start + at..start + at, CLOSE.iter().copied());
-                    self.announced = true;
+                    self.close_sent = true;
                     break;
                 }
                 ResponseHead::KeepsAlive { from, to } => {
                     head.splice(start + from..start + to, *b"close");
-                    self.announced = true;
+                    self.close_sent = true;
                     break;
                 }
                 ResponseHead::Partial | ResponseHead::Other => break,
@@ -142,8 +142,8 @@ impl KeepAliveEnder {
     }
 
     /// Whether the client was told that this answer is the last one.
-    pub(crate) fn has_announced(&self) -> bool {
-        self.announced
+    pub(crate) fn has_sent_close(&self) -> bool {
+        self.close_sent
     }
 
     /// Bytes that are held.
@@ -220,7 +220,7 @@ mod tests {
             got.extend(ender.on_response(part).unwrap_or_else(|| part.to_vec()));
         }
         assert_eq!(ender.memory(), 0);
-        (String::from_utf8(got).unwrap(), ender.has_announced())
+        (String::from_utf8(got).unwrap(), ender.has_sent_close())
     }
 
     const GET: &[&str] = &["GET / HTTP/1.1\r\nHost: a\r\n\r\n"];
@@ -235,9 +235,9 @@ mod tests {
             &["HEAD / HTTP/1.0\r\n\r\n"],
         ];
         for request in requests {
-            let (got, announced) = answered(request, &["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "ok"]);
+            let (got, close_sent) = answered(request, &["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "ok"]);
             assert_eq!(got, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nconnection: close\r\n\r\nok", "{request:?}");
-            assert!(announced);
+            assert!(close_sent);
         }
         let (got, _) = answered(GET, &["HTTP/1.1 404\r\nConnection:  Keep-Alive \r\nA: b\r\n\r\n"]);
         assert_eq!(got, "HTTP/1.1 404\r\nConnection:  close \r\nA: b\r\n\r\n");
@@ -296,8 +296,8 @@ mod tests {
             let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(answer.len())).chain([0, answer.len()]).collect();
             cuts.sort_unstable();
             let parts: Vec<_> = cuts.windows(2).map(|cut| &answer[cut[0]..cut[1]]).filter(|part| !part.is_empty()).collect();
-            let (got, announced) = answered(GET, &parts);
-            let back = match announced {
+            let (got, close_sent) = answered(GET, &parts);
+            let back = match close_sent {
                 false => got,
                 true if got.contains("connection: close\r\n") && got.len() > answer.len() => got.replacen("connection: close\r\n", "", 1),
                 true => got.replacen("connection: close", "connection: keep-alive", 1),

@@ -44,6 +44,6 @@ pub(crate) use request_body::{BodyProgress, RequestBody, io_cause, is_malformed}
 pub(crate) use response_check::{content_length, response_head_length, response_problem};
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};
-pub(crate) use scanned_stream::{HangUp, ScannedStream};
+pub(crate) use scanned_stream::{PeerClosed, ScannedStream};
 pub(crate) use unsent_bytes::{BodyPace, UnsentBytes};
 pub(crate) use web_socket_ender::WebSocketEnder;

@@ -27,9 +27,9 @@ const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnectio
 const MAX_EARLY: usize = 16 * 1024;
 
 /// Whoever has sent what is read.
-pub(crate) trait HangUp {
+pub(crate) trait PeerClosed {
     /// Whether it sends nothing more, whatever it has sent before.
-    fn has_hung_up(&self) -> bool;
+    fn has_peer_closed(&self) -> bool;
 }
 
 /// `S`, read request by request.
@@ -194,13 +194,13 @@ impl<S> ScannedStream<S> {
     /// Whether the app has gone, where that is not noticed by reading.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool
     where
-        S: HangUp,
+        S: PeerClosed,
     {
         if std::mem::take(&mut self.is_awaited) || !self.heads.is_in_flight() {
             self.look.rest();
             return false;
         }
-        self.look.poll(cx, || self.stream.has_hung_up())
+        self.look.poll(cx, || self.stream.has_peer_closed())
     }
 
     /// Judges what is held, all of which was not handed on yet.
@@ -317,7 +317,7 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + HangUp + Unpin> AsyncWrite for ScannedStream<S> {
+impl<S: AsyncWrite + PeerClosed + Unpin> AsyncWrite for ScannedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);

@@ -22,7 +22,7 @@ const MODE: u32 = 0o400;
 const FOLDER_MODE: u32 = 0o700;
 
 /// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// 32 random bytes in hexadecimal, new with each start.
 #[derive(Clone)]
@@ -143,7 +143,7 @@ impl BearerTokenWatcher {
     /// Looks at the file every now and then, for ever.
     pub async fn run(mut self) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             let looked = run_blocking(move || {
                 let loss = self.restore_if_missing();
                 (self, loss)

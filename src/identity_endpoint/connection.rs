@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::rejection::EndpointRejection;
 use super::response::{for_hyper, on_the_wire};
 use super::service::{IdentityService, MAX_CONNECTIONS};
-use crate::http::{HangUp, HeadRejection, HeadRules, ScannedStream};
+use crate::http::{HeadRejection, HeadRules, PeerClosed, ScannedStream};
 use crate::listener::{LimitedListener, ListenSocket, Service, Slot};
 use crate::telemetry::TokenRequestResult;
 
@@ -46,7 +46,7 @@ const MAX_LINGER_BYTES: u64 = 256 * 1024;
 const MAX_HEAD_BYTES: usize = 8192;
 
 /// A connection of somebody on this machine.
-pub(super) trait LocalStream: AsyncRead + AsyncWrite + HangUp + Unpin + Send + 'static {
+pub(super) trait LocalStream: AsyncRead + AsyncWrite + PeerClosed + Unpin + Send + 'static {
     /// Who has connected, as the kernel says; `None`: it does not know.
     fn peer_uid(&self) -> Option<io::Result<u32>>;
 
@@ -55,14 +55,14 @@ pub(super) trait LocalStream: AsyncRead + AsyncWrite + HangUp + Unpin + Send + '
 }
 
 /// Whoever has asked is answered, whether it waits for that or not: an answer comes at once.
-impl HangUp for TcpStream {
-    fn has_hung_up(&self) -> bool {
+impl PeerClosed for TcpStream {
+    fn has_peer_closed(&self) -> bool {
         false
     }
 }
 
-impl HangUp for UnixStream {
-    fn has_hung_up(&self) -> bool {
+impl PeerClosed for UnixStream {
+    fn has_peer_closed(&self) -> bool {
         false
     }
 }
@@ -112,33 +112,33 @@ impl Service<LimitedListener<UnixListener>> for IdentityService {
 /// A connection for which there is room.
 type AcceptedConnection<L> = (<L as ListenSocket>::Stream, OwnedSemaphorePermit);
 
-async fn serve<S: LocalStream>(service: &IdentityService, (stream, room): (S, OwnedSemaphorePermit), slot: Slot) {
+async fn serve<S: LocalStream>(service: &IdentityService, (stream, permit): (S, OwnedSemaphorePermit), slot: Slot) {
     let peer_uid = match stream.peer_uid() {
         Some(Ok(uid)) if service.admits(uid) => Some(uid),
         None => None,
         Some(peer) => {
             // Whoever may not ask takes the place of nobody who may.
-            drop(room);
+            drop(permit);
             refuse_peer(service, stream, peer.ok()).await;
             drop(slot);
             return;
         }
     };
-    if begins(&stream, &room).await {
+    if begins(&stream, &permit).await {
         // What goes wrong with the connection is the caller's; it sees it.
         let _ = timeout(REQUEST_TIMEOUT, answer(service, stream, peer_uid)).await;
     }
-    drop((room, slot));
+    drop((permit, slot));
 }
 
-/// Whether a request begins on `stream` in good time, which is short while more than half of the places are taken, `room` among them.
-async fn begins(stream: &impl LocalStream, room: &OwnedSemaphorePermit) -> bool {
+/// Whether a request begins on `stream` in good time, which is short while more than half of the places are taken, `permit` among them.
+async fn begins(stream: &impl LocalStream, permit: &OwnedSemaphorePermit) -> bool {
     let end = Instant::now() + FIRST_BYTE_TIMEOUT;
     while Instant::now() < end {
         match timeout(CROWDED_FIRST_BYTE_TIMEOUT, stream.has_sent()).await {
             Ok(sent) => return sent.is_ok(),
             // Not the last one alone: many end at the same moment, and what the first leaves would keep the others.
-            Err(_) if room.semaphore().available_permits() < MAX_CONNECTIONS / 2 => return false,
+            Err(_) if permit.semaphore().available_permits() < MAX_CONNECTIONS / 2 => return false,
             Err(_) => {}
         }
     }
@@ -210,8 +210,8 @@ mod tests {
 
     /// Whether something begins on `stream`, which has one of so many places.
     async fn begins_of(places: usize, stream: TcpStream) -> (bool, TcpStream) {
-        let room = Arc::new(Semaphore::new(places)).acquire_owned().await.unwrap();
-        (begins(&stream, &room).await, stream)
+        let permit = Arc::new(Semaphore::new(places)).acquire_owned().await.unwrap();
+        (begins(&stream, &permit).await, stream)
     }
 
     #[tokio::test]

@@ -55,14 +55,14 @@ pub(super) async fn establish(
     let stages = async {
         let mut held = service.budgets.handshakes.reservation();
         held.try_resize(HANDSHAKE_OVERHEAD_BYTES)?;
-        let (ends, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
+        let (addresses, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
             true => {
                 held.try_resize(HANDSHAKE_OVERHEAD_BYTES + ReceivedHeader::LONGEST)?;
                 proxy_protocol::receive(stream).await.map(|(header, rest)| (header.addresses, rest))?
             }
             false => (None, Vec::new()),
         };
-        if let Some(Addresses { source, .. }) = ends {
+        if let Some(Addresses { source, .. }) = addresses {
             entry.set_proxied_client(source);
         }
         let hello = tls::read_hello(stream, wire, |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes)).await?;
@@ -129,7 +129,7 @@ pub(super) async fn establish(
             Some(version) => {
                 // Should the kernel not know it any more, the app is told that nobody knows.
                 let here = stream.local_addr().ok().map(|destination| Addresses { source: peer, destination });
-                proxy_header(version, ends.or(here), entry, &client)
+                proxy_header(version, addresses.or(here), entry, &client)
             }
         };
         let authorization =
@@ -150,18 +150,18 @@ pub(super) async fn current_snapshot(service: &InboundService) -> Option<Arc<Sna
 /// What the app is told of `client`.
 pub(super) fn proxy_header(
     version: ProxyProtocol,
-    ends: Option<Addresses>,
+    addresses: Option<Addresses>,
     entry: &AccessLogEntry,
     client: &Client,
 ) -> Vec<u8> {
     let negotiated = entry.fields.negotiated.as_ref();
-    let shown = client.certificate().map(|holder| ClientCertificate {
-        common_name: holder.common_name.as_deref(),
-        subject: &holder.subject,
+    let shown = client.certificate().map(|certificate| ClientCertificate {
+        common_name: certificate.common_name.as_deref(),
+        subject: &certificate.subject,
         earlier: negotiated.is_some_and(|negotiated| negotiated.resumed),
     });
     let header = ProxyHeader {
-        addresses: ends,
+        addresses: addresses,
         alpn: negotiated.and_then(|negotiated| negotiated.alpn.as_deref()),
         server_name: entry.fields.server_name.as_deref(),
         tls_version: negotiated.and_then(|negotiated| negotiated.version).and_then(proxy_protocol::version_name),

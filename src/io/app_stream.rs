@@ -21,10 +21,10 @@ pub enum AppStream {
 
 impl AppStream {
     /// Whether the app has ended its sending, or has gone, however much it has sent before.
-    pub fn has_hung_up(&self) -> bool {
+    pub fn has_peer_closed(&self) -> bool {
         match self {
-            Self::Tcp(stream) => socket::has_hung_up(stream),
-            Self::Unix(stream) => socket::has_hung_up(stream),
+            Self::Tcp(stream) => socket::has_peer_closed(stream),
+            Self::Unix(stream) => socket::has_peer_closed(stream),
         }
     }
 

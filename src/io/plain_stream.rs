@@ -62,7 +62,7 @@ impl PlainStream {
     }
 
     /// Whether what the client sends begins with `prefix`, once that is known. Nothing is taken. Cancel safe.
-    pub(crate) async fn begins_with(&mut self, prefix: &[u8]) -> bool {
+    pub(crate) async fn starts_with(&mut self, prefix: &[u8]) -> bool {
         poll_fn(|cx| {
             loop {
                 let here = &self.held[self.taken..];
@@ -203,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_beginning_in_pieces_is_waited_for_as_long_as_it_may_be_the_one() {
         let (mut stream, mut client) = pair().await;
-        let (begins, ()) = tokio::join!(stream.begins_with(b"PRI * "), async {
+        let (begins, ()) = tokio::join!(stream.starts_with(b"PRI * "), async {
             for piece in [&b"PR"[..], b"I *", b" HTTP"] {
                 client.write_all(piece).await.unwrap();
                 tokio::task::yield_now().await;
@@ -214,10 +214,10 @@ mod tests {
         stream.read_exact(&mut all).await.unwrap();
         assert_eq!(&all, b"PRI * HTTP");
         client.write_all(b"PROPFIND").await.unwrap();
-        assert!(!stream.begins_with(b"PRI * ").await);
+        assert!(!stream.starts_with(b"PRI * ").await);
         let (mut stream, mut client) = pair().await;
         client.write_all(b"PRI").await.unwrap();
         drop(client);
-        assert!(!stream.begins_with(b"PRI * ").await, "it has ended before");
+        assert!(!stream.starts_with(b"PRI * ").await, "it has ended before");
     }
 }

@@ -112,7 +112,7 @@ pub struct LimitedListener<L> {
     /// Where connections come in.
     pub socket: L,
     /// Room for them, which may be shared.
-    pub room: Arc<Semaphore>,
+    pub capacity: Arc<Semaphore>,
 }
 
 impl<L: ListenSocket> ListenSocket for LimitedListener<L> {
@@ -121,15 +121,15 @@ impl<L: ListenSocket> ListenSocket for LimitedListener<L> {
 
     async fn accept_one(&self) -> io::Result<(Self::Stream, L::Peer)> {
         // Never an error: it is not closed.
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
+        let permit = Arc::clone(&self.capacity).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, peer) = self.socket.accept_one().await?;
-        Ok(((stream, room), peer))
+        Ok(((stream, permit), peer))
     }
 
     fn accept_queued(&self) -> io::Result<(Self::Stream, L::Peer)> {
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| io::ErrorKind::WouldBlock)?;
+        let permit = Arc::clone(&self.capacity).try_acquire_owned().map_err(|_| io::ErrorKind::WouldBlock)?;
         let (stream, peer) = self.socket.accept_queued()?;
-        Ok(((stream, room), peer))
+        Ok(((stream, permit), peer))
     }
 }
 
@@ -224,24 +224,24 @@ async fn after<T>(pause: Duration, work: impl Future<Output = T>) -> T {
 /// Errors of accept(2) since the last connection.
 #[derive(Debug, Default)]
 struct Failures {
-    clients: u32,
+    client_errors: u32,
     pause: Duration,
 }
 
 impl Failures {
     /// How long to wait before the next try; logs the first time that there is something to wait for.
     fn pause_for(&mut self, error: &io::Error, listener: &str) -> Duration {
-        if is_the_clients(error) && self.clients < CLIENTS_ERRORS {
-            self.clients += 1;
+        if is_the_clients(error) && self.client_errors < CLIENTS_ERRORS {
+            self.client_errors += 1;
             return Duration::ZERO;
         }
         if self.pause.is_zero() {
             let help = if is_the_clients(error) {
-                "cannot accept connections for now; the kernel, or what filters its calls, fails accept(2)"
+                "the kernel, or what filters its calls, fails accept(2): look for a seccomp profile"
             } else {
-                "cannot accept connections for now; raise the descriptor limit (ulimit -n) or lower --max-connections"
+                "raise the descriptor limit (ulimit -n) or lower --max-connections"
             };
-            tracing::warn!(%error, listener, "{help}");
+            tracing::warn!(%error, listener, help, "cannot accept connections for now");
         }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.pause

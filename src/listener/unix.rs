@@ -22,7 +22,7 @@ impl Drop for SocketFile {
 
 /// Who may connect to a socket file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketAccess {
+pub enum SocketFileMode {
     /// As the umask has it.
     Umask,
     /// Our own user alone.
@@ -35,7 +35,7 @@ pub enum SocketAccess {
 ///
 /// # Errors
 /// Those of the kernel; "address in use" where somebody listens, or the file is no socket.
-pub fn open_unix(path: &Path, access: SocketAccess) -> io::Result<(UnixListener, SocketFile)> {
+pub fn open_unix(path: &Path, access: SocketFileMode) -> io::Result<(UnixListener, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     let addr = SockAddr::unix(path)?;
     match socket.bind(&addr) {
@@ -57,9 +57,9 @@ pub fn open_unix(path: &Path, access: SocketAccess) -> io::Result<(UnixListener,
     }
     let file = SocketFile(path.to_owned());
     let mode = match access {
-        SocketAccess::Umask => None,
-        SocketAccess::Owner => Some(0o600),
-        SocketAccess::Everybody => Some(0o666),
+        SocketFileMode::Umask => None,
+        SocketFileMode::Owner => Some(0o600),
+        SocketFileMode::Everybody => Some(0o666),
     };
     if let Some(mode) = mode {
         // Before it listens, so that nobody else was ever let in.

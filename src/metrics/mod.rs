@@ -26,7 +26,7 @@ use crate::lifecycle::{CheckStatus, Readiness};
 use crate::outbound::OutboundOverview;
 use crate::sandbox::SandboxReport;
 use crate::sys::process;
-use crate::telemetry::{AppFileCounters, Counters, Distribution};
+use crate::telemetry::{AppFileCounters, Counters, HistogramSnapshot};
 
 pub use table::METRICS;
 
@@ -53,7 +53,7 @@ struct Sample {
 enum Value {
     Whole(u64),
     Real(f64),
-    Histogram(Distribution),
+    Histogram(HistogramSnapshot),
     /// There is nothing but the labels.
     Info,
 }

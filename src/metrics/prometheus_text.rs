@@ -71,7 +71,7 @@ mod tests {
 
     use prometheus_client::registry::Unit;
 
-    use crate::telemetry::Distribution;
+    use crate::telemetry::HistogramSnapshot;
 
     fn text(kind: MetricType, unit: Option<Unit>, labels: &'static [&'static str], samples: &[Sample]) -> String {
         let mut text = String::new();
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_histograms_buckets_add_up() {
-        let times = Distribution { buckets: vec![(0.5, 2), (1.0, 0), (f64::INFINITY, 3)], sum: 9.25 };
+        let times = HistogramSnapshot { buckets: vec![(0.5, 2), (1.0, 0), (f64::INFINITY, 3)], sum: 9.25 };
         let sample = Sample { labels: Vec::new(), value: Value::Histogram(times) };
         assert_eq!(
             text(MetricType::Histogram, Some(Unit::Seconds), &[], &[sample]),

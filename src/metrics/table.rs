@@ -90,7 +90,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Histogram,
         labels: &[],
         help: "From our answer to the ClientHello to the end of the handshake, where it was completed.",
-        read: |seen| only(Value::Histogram(seen.counters.handshake_times.distribution())),
+        read: |seen| only(Value::Histogram(seen.counters.handshake_times.snapshot())),
     },
     Metric {
         name: "vestibule_upstream_connect_duration",
@@ -98,7 +98,7 @@ pub static METRICS: &[Metric] = &[
         kind: MetricType::Histogram,
         labels: &[],
         help: "How long the app took to accept or to refuse, or was waited for.",
-        read: |seen| only(Value::Histogram(seen.counters.upstream_connect_times.distribution())),
+        read: |seen| only(Value::Histogram(seen.counters.upstream_connect_times.snapshot())),
     },
     Metric {
         name: "vestibule_authorizations",

@@ -10,12 +10,12 @@ use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
-use super::dial::{DialResult, STAGGER};
+use super::dial::{EndpointDialResult, STAGGER};
 use super::dialler::Dialler;
 use super::endpoint::{Endpoint, EndpointLease};
 use super::endpoint_failure::EndpointFailure;
 use super::error::{AttemptError, OutboundError};
-use super::handshake::{Shaken, VerifiedServer, handshake, server_name};
+use super::handshake::{VerifiedServer, VerifiedSession, handshake, server_name};
 use super::stream::EndpointStream;
 use crate::credentials::OutboundSnapshot;
 use crate::telemetry::{AttemptResult, OutboundLogEntry};
@@ -232,7 +232,7 @@ impl<'a> Attempts<'a> {
         let shaken = handshake(self.handshake_limit(), &snapshot, &name, tcp).await;
         self.shaking = None;
         match shaken {
-            Ok(Shaken { stream, server, negotiated }) => {
+            Ok(VerifiedSession { stream, server, negotiated }) => {
                 let took = began.elapsed();
                 entry.fields.handshake = Some(took);
                 entry.fields.negotiated = Some(negotiated);
@@ -271,7 +271,7 @@ impl<'a> Attempts<'a> {
             AttemptError::Rejected(_) => self.dialler.endpoints.failed_behind_handshake(endpoint, failure),
             _ => self.dialler.endpoints.failed(endpoint, failure),
         }
-        tracing::debug!(to = %self.dialler.endpoints.name(), endpoint_addr = %endpoint.addr, %error, "attempt failed");
+        tracing::debug!(to = %self.dialler.endpoints.name(), endpoint_addr = %endpoint.addr, %error, "outbound connection attempt failed");
         // That nobody listens at one address says less than that somebody else has answered at another.
         if self.worst.as_ref().is_none_or(|worst| error.weight() >= worst.error.weight()) {
             self.worst = Some(FailedAttempt {
@@ -303,13 +303,13 @@ impl<'a> Attempts<'a> {
     /// A connection to whichever of the endpoints left accepts first; `None` if none does. Each has a head start before the next is
     /// dialled beside it.
     async fn dial(&mut self, entry: &mut OutboundLogEntry) -> Option<AcceptedDial> {
-        let mut racing: JoinSet<DialResult> = JoinSet::new();
+        let mut racing: JoinSet<EndpointDialResult> = JoinSet::new();
         loop {
             let next = self.next(entry);
             let is_last = next.is_none();
             if let Some(lease) = next {
                 let timeouts = self.dialler.settings.timeouts.clone();
-                let mut dialling = Box::pin(DialResult::dial(lease, timeouts));
+                let mut dialling = Box::pin(EndpointDialResult::dial(lease, timeouts));
                 if racing.is_empty() {
                     // Mostly it is there at once, and no task is needed.
                     match timeout(STAGGER, &mut dialling).await {
@@ -339,8 +339,8 @@ impl<'a> Attempts<'a> {
     }
 
     /// The connection, if it came to one; else the failure is noted.
-    fn take(&mut self, dialled: DialResult) -> Option<AcceptedDial> {
-        let DialResult { lease, result, took } = dialled;
+    fn take(&mut self, dialled: EndpointDialResult) -> Option<AcceptedDial> {
+        let EndpointDialResult { lease, result, took } = dialled;
         match result {
             Ok(tcp) => Some(AcceptedDial { lease, tcp, took }),
             Err(error) => {
@@ -353,7 +353,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Those who came second are closed. One that never answers is found out all the same: it would be waited for again and again.
-    fn count_losers(&self, mut racing: JoinSet<DialResult>) {
+    fn count_losers(&self, mut racing: JoinSet<EndpointDialResult>) {
         if racing.is_empty() {
             return;
         }
@@ -361,7 +361,7 @@ impl<'a> Attempts<'a> {
         // It ends with the time to connect.
         tokio::spawn(async move {
             while let Some(joined) = racing.join_next().await {
-                if let Ok(DialResult { lease, result: Err(error), .. }) = joined {
+                if let Ok(EndpointDialResult { lease, result: Err(error), .. }) = joined {
                     counters.count_attempt(error.result());
                     if !error.is_local() {
                         endpoints.failed(lease.endpoint(), EndpointFailure::of(&error));

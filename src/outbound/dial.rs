@@ -17,13 +17,13 @@ use crate::io::connect_tcp;
 pub(super) const STAGGER: Duration = Duration::from_millis(250);
 
 /// What came of dialling one endpoint.
-pub(super) struct DialResult {
+pub(super) struct EndpointDialResult {
     pub(super) lease: EndpointLease,
     pub(super) result: Result<TcpStream, AttemptError>,
     pub(super) took: Duration,
 }
 
-impl DialResult {
+impl EndpointDialResult {
     pub(super) async fn dial(lease: EndpointLease, timeouts: OutboundTimeouts) -> Self {
         let began = Instant::now();
         let result = dial_one(Arc::clone(lease.endpoint()), timeouts).await;

@@ -112,7 +112,7 @@ impl FailureReporter {
             return false;
         }
         *last = Some(now);
-        tracing::warn!(to, endpoint_addr = %addr, reason, error, "endpoint denied: whoever has answered there gets nothing of the app's; others, if there are any, are tried");
+        tracing::warn!(to, endpoint_addr = %addr, reason, error, "endpoint denied: the certificate of whoever has answered is not authorized; other endpoints are tried");
         true
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct VerifiedServer {
 
 /// A session with an endpoint, and who that is.
 #[derive(Debug)]
-pub(super) struct Shaken {
+pub(super) struct VerifiedSession {
     pub(super) stream: Stream,
     pub(super) server: AuthenticatedServer,
     pub(super) negotiated: Negotiated,
@@ -37,7 +37,7 @@ pub(super) async fn handshake(
     snapshot: &OutboundSnapshot,
     name: &ServerName<'static>,
     mut tcp: TcpStream,
-) -> Result<Shaken, AttemptError> {
+) -> Result<VerifiedSession, AttemptError> {
     // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
     let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
     let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
@@ -49,7 +49,7 @@ pub(super) async fn handshake(
     let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
     let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
     let negotiated = established.negotiated.clone();
-    Ok(Shaken { stream: Stream::with_server(&server, tcp, established), server, negotiated })
+    Ok(VerifiedSession { stream: Stream::with_server(&server, tcp, established), server, negotiated })
 }
 
 /// The name that is asked for, and mostly verified, where `host` is dialled.

@@ -18,7 +18,7 @@ use super::dial::dial_one;
 use super::endpoint::Endpoint;
 use super::endpoints::Endpoints;
 use super::error::{AttemptError, CertificateRejection, OutboundError, rejection};
-use super::handshake::{Shaken, handshake, server_name};
+use super::handshake::{VerifiedSession, handshake, server_name};
 use crate::config::{Outbound, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
 use crate::telemetry::OutboundCounters;
@@ -127,7 +127,8 @@ async fn probe_one(
     name: &ServerName<'static>,
 ) -> Result<AuthenticatedServer, AttemptError> {
     let tcp = dial_one(Arc::clone(endpoint), settings.timeouts.clone()).await?;
-    let Shaken { mut stream, server, .. } = handshake(settings.timeouts.handshake, snapshot, name, tcp).await?;
+    let VerifiedSession { mut stream, server, .. } =
+        handshake(settings.timeouts.handshake, snapshot, name, tcp).await?;
     let heard = timeout(REFUSAL, stream.read(&mut [0])).await;
     if let Ok(Err(error)) = &heard
         && let Some(alert) = rejection(error)

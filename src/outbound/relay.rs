@@ -29,7 +29,7 @@ use crate::http::{KeepAliveEnder, ResponseTracker};
 use crate::io::buffers::Buffers;
 use crate::io::{AppStream, PeriodicCheck, Socket, Transferred, WriteBuffer, buffers};
 use crate::relay::{
-    BacklogWatch, IdleTimer, MIN_BACKLOG_BYTES, READS_PER_TURN, TransferState, TransferStep, delivered_to, read_room,
+    BacklogWatch, IdleTimer, MIN_BACKLOG_BYTES, READS_PER_TURN, TransferState, TransferStep, delivered_to, read_limit,
 };
 
 /// How the transfer ended.
@@ -170,7 +170,7 @@ impl OutboundRelay {
     /// Ends the transfer where nobody misses it: behind an answer of HTTP/1.1 that says so to the app, or once nothing has moved for `silence`
     /// and nobody waits: the last word was the endpoint's. `is_patient`: an app that keeps the connection for its next request, in HTTP/1.1,
     /// may be about to send that, so that such a silence does not count.
-    pub(super) fn let_go(&mut self, silence: Duration, is_patient: bool) {
+    pub(super) fn drain_when_silent(&mut self, silence: Duration, is_patient: bool) {
         self.keep_alive.get_or_insert_default();
         self.is_patient = is_patient;
         // Where a limit is set to silence as such, it is soon enough while there is time.
@@ -231,7 +231,7 @@ impl OutboundRelay {
 
     /// Whether the app has been given the answer that is the last one.
     fn has_ended_keep_alive(&self) -> bool {
-        self.keep_alive.as_ref().is_some_and(|ender| ender.has_announced())
+        self.keep_alive.as_ref().is_some_and(|ender| ender.has_sent_close())
             && self.down == TransferState::Open
             && self.exchange.is_between_exchanges()
             && self.to_app.is_empty()
@@ -270,7 +270,7 @@ impl OutboundRelay {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(TransferStep::Waiting);
             }
-            let mut space = ReadBuf::new(&mut input[..read_room(&self.reservation)]);
+            let mut space = ReadBuf::new(&mut input[..read_limit(&self.reservation)]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(OutboundRelayEnd::AppReset),
@@ -319,7 +319,7 @@ impl OutboundRelay {
             if self.down.finish(|| self.app.end_sending()) {
                 return Ok(TransferStep::Waiting);
             }
-            let room = read_room(&self.reservation);
+            let limit = read_limit(&self.reservation);
             let Self { endpoint, app, to_app, transferred, idle, exchange, keep_alive, .. } = self;
             let mut app_failed = false;
             let mut to_cx = Context::from_waker(cx.waker());
@@ -340,7 +340,7 @@ impl OutboundRelay {
                     }
                 }
             };
-            let more = endpoint.poll_hand_on(cx, buffers, room, &mut hand_on);
+            let more = endpoint.poll_hand_on(cx, buffers, limit, &mut hand_on);
             if let Poll::Ready(Ok(false)) = more {
                 // What was held back of an answer that is none.
                 let _ = hand_on(&[]);

@@ -112,17 +112,17 @@ impl ActiveOutbound {
         let mut lifetime = PairLifetime::of(dialler, verified.as_ref());
         let mut max_age = OptionalTimer::after(timeouts.max_age);
         // How often it was found to be too old.
-        let (mut let_go, mut too_old) = (false, 0_u8);
+        let (mut is_draining, mut too_old) = (false, 0_u8);
         let reason = loop {
             match lifetime.check() {
                 // An app that waits for an answer, or is about to ask, is not cut off before it has to be.
                 Some(DrainStep::LetGo(silence)) => {
-                    let_go = true;
-                    relay.let_go(silence.max(SILENCE), true);
+                    is_draining = true;
+                    relay.drain_when_silent(silence.max(SILENCE), true);
                 }
                 Some(DrainStep::Hurry) => {
-                    let_go = true;
-                    relay.let_go(SILENCE, false);
+                    is_draining = true;
+                    relay.drain_when_silent(SILENCE, false);
                 }
                 Some(DrainStep::End(reason, detail)) => {
                     entry.fields.detail = detail;
@@ -132,7 +132,7 @@ impl ActiveOutbound {
             }
             match *phase.borrow_and_update() {
                 Phase::Running | Phase::Retiring => {}
-                Phase::Draining | Phase::Delivering => relay.let_go(SILENCE, false),
+                Phase::Draining | Phase::Delivering => relay.drain_when_silent(SILENCE, false),
                 Phase::Closing => break OutboundCloseReason::DrainTimeout,
             }
             tokio::select! {
@@ -161,7 +161,7 @@ impl ActiveOutbound {
                     }
                     OutboundRelayEnd::Idle | OutboundRelayEnd::KeepAliveEnded => match () {
                         () if *phase.borrow() >= Phase::Draining => OutboundCloseReason::Completed,
-                        () if let_go => OutboundCloseReason::CredentialRotated,
+                        () if is_draining => OutboundCloseReason::CredentialRotated,
                         () if too_old > 0 => OutboundCloseReason::MaxAge,
                         () => OutboundCloseReason::IdleTimeout,
                     },
@@ -174,8 +174,8 @@ impl ActiveOutbound {
                         break OutboundCloseReason::MaxAge;
                     }
                     // A rotation has its own time for it.
-                    if !let_go {
-                        relay.let_go(SILENCE, too_old == 1);
+                    if !is_draining {
+                        relay.drain_when_silent(SILENCE, too_old == 1);
                     }
                     max_age = OptionalTimer::after(Some(PAUSE_WANTED));
                 }

@@ -61,7 +61,7 @@ impl EndpointStream {
         }
     }
 
-    /// Reads once, at most `room` bytes where no record is longer, and hands what comes to `sink`, which may break off: the rest comes next time.
+    /// Reads once, at most `limit` bytes where no record is longer, and hands what comes to `sink`, which may break off: the rest comes next time.
     /// `false`: the endpoint has said everything. By the thread's buffers, which the caller has been lent.
     ///
     /// # Errors
@@ -70,13 +70,13 @@ impl EndpointStream {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
-        room: usize,
+        limit: usize,
         mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Poll<io::Result<bool>> {
         match self {
-            Self::Tls(stream) => stream.poll_records(cx, buffers, room, sink),
+            Self::Tls(stream) => stream.poll_records(cx, buffers, limit, sink),
             Self::Plain(tcp) => {
-                let mut space = ReadBuf::new(&mut buffers.input[..room]);
+                let mut space = ReadBuf::new(&mut buffers.input[..limit]);
                 ready!(Pin::new(tcp).poll_read(cx, &mut space))?;
                 let is_more = !space.filled().is_empty();
                 if is_more {

@@ -40,7 +40,7 @@ pub use end::{NoBacklogProgress, RelayEnd};
 pub(crate) use idle::IdleTimer;
 pub(crate) use plain::PlainRelay;
 pub(crate) use stall::BacklogWatch;
-pub(crate) use transfer::{MIN_BACKLOG_BYTES, READS_PER_TURN, TransferStep, read_room};
+pub(crate) use transfer::{MIN_BACKLOG_BYTES, READS_PER_TURN, TransferStep, read_limit};
 
 /// The client's TLS session and the app's connection, and the bytes on their way between them.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct Relay<C = TcpStream, A = AppStream> {
     app_is_gone: bool,
     transferred: Transferred,
     /// Bytes among those to the app that are ours.
-    announced: u32,
+    proxy_header_bytes: u32,
     /// Bytes of the client's chain that the session keeps.
     chain: u32,
     idle: IdleTimer,
@@ -140,10 +140,10 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         proxy_header: Vec<u8>,
         reservation: Reservation,
     ) -> Self {
-        let (chain, announced) = (small(chain_memory(&established)), small(proxy_header.len()));
+        let (chain, proxy_header_bytes) = (small(chain_memory(&established)), small(proxy_header.len()));
         let Established { session, pending_ciphertext, .. } = established;
         let begun = Self::begin((client, app), session, pending_ciphertext, reservation);
-        Self { announced, chain, to_app: WriteBuffer::from(proxy_header), ..begun }
+        Self { proxy_header_bytes, chain, to_app: WriteBuffer::from(proxy_header), ..begun }
     }
 
     /// Between `client` and `app`, of which nothing was carried yet; `held` has come of the client's ciphertext.
@@ -161,7 +161,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             app_was_reset: false,
             app_is_gone: false,
             transferred: Transferred::default(),
-            announced: 0,
+            proxy_header_bytes: 0,
             chain: 0,
             idle: IdleTimer::default(),
             exchange: ResponseTracker::default(),
@@ -183,7 +183,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
     /// that counts as it stands there, sealed.
     pub fn transferred(&self) -> Transferred {
         Transferred {
-            up: self.transferred.up.saturating_sub(self.announced.into()),
+            up: self.transferred.up.saturating_sub(self.proxy_header_bytes.into()),
             down: self.transferred.down.saturating_sub(self.to_client.len() as u64),
         }
     }

@@ -18,7 +18,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::end::{RelayEnd, poll_pause};
-use super::transfer::{MIN_BACKLOG_BYTES, READS_PER_TURN, TransferStep, read_room};
+use super::transfer::{MIN_BACKLOG_BYTES, READS_PER_TURN, TransferStep, read_limit};
 use super::{BacklogWatch, IdleTimer, TransferState};
 use crate::budget::Reservation;
 use crate::http::WebSocketEnder;
@@ -158,7 +158,7 @@ impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
             if self.up.finish(|| self.app.end_sending()) {
                 return Ok(TransferStep::Waiting);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..read_room(&self.reservation)]);
+            let mut space = ReadBuf::new(&mut buffers.input[..read_limit(&self.reservation)]);
             match Pin::new(&mut self.client).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::ClientReset),
@@ -200,7 +200,7 @@ impl<C: ClientSocket, A: Socket> PlainRelay<C, A> {
                 self.to_client.push(close_frame);
                 continue;
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..read_room(&self.reservation)]);
+            let mut space = ReadBuf::new(&mut buffers.input[..read_limit(&self.reservation)]);
             match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),

@@ -15,7 +15,7 @@ use crate::budget::MemoryBudget;
 use crate::io::{ClientSocket, Transferred};
 
 /// How often such a connection is looked after.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a client has to take between two looks, in bytes: one that takes drops holds as much memory as one that takes nothing.
 const MIN_DOWN: u64 = 4 * 1024;
@@ -38,12 +38,12 @@ struct BytesMoved {
 impl BacklogWatch {
     pub(crate) fn new(transferred: Transferred) -> Self {
         let progress = |delivered| BytesMoved { delivered, looks: 0 };
-        Self { timer: Box::pin(sleep(LOOK)), up: progress(transferred.up), down: progress(transferred.down) }
+        Self { timer: Box::pin(sleep(CHECK_INTERVAL)), up: progress(transferred.up), down: progress(transferred.down) }
     }
 
     /// Ready once a second.
     pub(crate) fn poll_check(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.as_mut().poll(cx).map(|()| self.timer.as_mut().reset(Instant::now() + LOOK))
+        self.timer.as_mut().poll(cx).map(|()| self.timer.as_mut().reset(Instant::now() + CHECK_INTERVAL))
     }
 
     /// Looks after a relay, now and then, that has carried `transferred` and keeps something of a direction or of both: a client that resets

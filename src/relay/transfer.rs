@@ -24,7 +24,7 @@ const MIN_READ: usize = 4 * 1024;
 pub(crate) const MIN_BACKLOG_BYTES: usize = 2 * MIN_READ;
 
 /// How many bytes to read at most, where what the other side does not take is of `reservation`: it will have to be kept.
-pub(crate) fn read_room(reservation: &Reservation) -> usize {
+pub(crate) fn read_limit(reservation: &Reservation) -> usize {
     reservation.budget().share().clamp(MIN_READ, READ)
 }
 
@@ -68,7 +68,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
 
     /// Whether the client has been sent the answer that is the last one.
     fn has_ended_keep_alive(&self) -> bool {
-        self.keep_alive().is_some_and(KeepAliveEnder::has_announced)
+        self.keep_alive().is_some_and(KeepAliveEnder::has_sent_close)
             && self.down == TransferState::Open
             && self.exchange.is_between_exchanges()
             && self.to_client.is_empty()
@@ -90,7 +90,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
 
     /// How many bytes of the client to have at most, those that are held among them. When memory is short no more than the rest of
     /// one record is read: that alone will have to be kept if the app does not take it.
-    fn upload_room(&self) -> usize {
+    fn upload_limit(&self) -> usize {
         let share = self.reservation.budget().share();
         if share >= RECORD + READ {
             return RECORD + READ;
@@ -133,8 +133,8 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
                 return Ok(TransferStep::Waiting);
             }
             let kept = self.held.len();
-            let room = self.upload_room();
-            let Some(space) = buffers.input.get_mut(kept..room).filter(|space| !space.is_empty()) else {
+            let limit = self.upload_limit();
+            let Some(space) = buffers.input.get_mut(kept..limit).filter(|space| !space.is_empty()) else {
                 // No record is that long; only a handshake message in pieces can be, and none is due.
                 return Err(RelayEnd::ClientViolation);
             };
@@ -230,7 +230,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             if self.app.poll_read_ready(cx).is_pending() {
                 return Ok(TransferStep::Waiting);
             }
-            let mut space = ReadBuf::new(&mut buffers.input[..read_room(&self.reservation)]);
+            let mut space = ReadBuf::new(&mut buffers.input[..read_limit(&self.reservation)]);
             let read = match Pin::new(&mut self.app).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(TransferStep::Waiting),
                 Poll::Ready(Err(_)) => return Err(RelayEnd::AppReset),

@@ -6,13 +6,13 @@ use landlock::{
 };
 
 use super::access::{Access, FolderAccess};
-use super::{Extent, Protection, ProtectionStatus};
+use super::{Protection, ProtectionStatus, RestrictScope};
 
 /// What a ruleset speaks of. A later one may know of more, which this program was never tried with.
 const KNOWN: ABI = ABI::V7;
 
 /// Gives up all but `access`, and says what came of it.
-pub(super) fn restrict(access: &Access, extent: Extent) -> [ProtectionStatus; 3] {
+pub(super) fn restrict(access: &Access, extent: RestrictScope) -> [ProtectionStatus; 3] {
     let of = |protection, outcome| ProtectionStatus::of(protection, outcome);
     match rules(access, extent) {
         Ok(RestrictionStatus { ruleset, landlock, .. }) => {
@@ -48,7 +48,7 @@ pub(super) fn restrict(access: &Access, extent: Extent) -> [ProtectionStatus; 3]
     }
 }
 
-fn rules(access: &Access, extent: Extent) -> Result<RestrictionStatus, RulesetError> {
+fn rules(access: &Access, extent: RestrictScope) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(KNOWN))?;
     ruleset = ruleset.handle_access(AccessNet::BindTcp)?;
     if access.tcp_ports().is_some() {
@@ -65,7 +65,7 @@ fn rules(access: &Access, extent: Extent) -> Result<RestrictionStatus, RulesetEr
         created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     // Threads that nobody knows of too, where the kernel can (Linux 7.0).
-    created.all_threads(extent == Extent::Process)?.restrict_self()
+    created.all_threads(extent == RestrictScope::Process)?.restrict_self()
 }
 
 fn rights(access: FolderAccess) -> BitFlags<AccessFs> {

@@ -66,7 +66,7 @@ pub struct SandboxReport {
 
 /// Who gives up rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
+enum RestrictScope {
     /// The whole process.
     Process,
     /// A thread that ends.
@@ -129,7 +129,7 @@ impl SandboxReport {
 pub fn try_out(mode: SandboxMode, access: &Access) -> io::Result<SandboxReport> {
     let tried = thread::scope(|scope| {
         let trial = thread::Builder::new().name("vestibule-trial".to_owned());
-        trial.spawn_scoped(scope, || give_up(mode, access, Extent::Trial)).map(thread::ScopedJoinHandle::join)
+        trial.spawn_scoped(scope, || give_up(mode, access, RestrictScope::Trial)).map(thread::ScopedJoinHandle::join)
     });
     tried?.map_err(|_| io::Error::other("the trial panicked; please report this"))
 }
@@ -161,7 +161,7 @@ pub fn enter(mode: SandboxMode, access: &Access, early: Option<EarlyThread>) -> 
     if let Some(early) = early {
         (early.stop)();
     }
-    let report = give_up(mode, access, Extent::Process);
+    let report = give_up(mode, access, RestrictScope::Process);
     if let Some(early) = early {
         (early.start)();
     }
@@ -172,7 +172,7 @@ pub fn enter(mode: SandboxMode, access: &Access, early: Option<EarlyThread>) -> 
 }
 
 /// Without no_new_privs the kernel lets only the mighty do the rest, and what follows would forbid the calls that Landlock needs: hence the order.
-fn give_up(mode: SandboxMode, access: &Access, extent: Extent) -> SandboxReport {
+fn give_up(mode: SandboxMode, access: &Access, extent: RestrictScope) -> SandboxReport {
     let no_new_privs = rustix::thread::set_no_new_privs(true).map_err(|error| format!("the kernel says {error}"));
     let mut protections = vec![ProtectionStatus::of(Protection::NoNewPrivs, no_new_privs)];
     let landlock = landlock::restrict(access, extent);

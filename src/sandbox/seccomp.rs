@@ -14,7 +14,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter, apply_filter_all_threads,
 };
 
-use super::Extent;
+use super::RestrictScope;
 use super::system_calls::{ALLOWED, Argument, CONDITIONAL, FATAL};
 
 /// How often threads are waited for that are about to go, and for how long each time.
@@ -25,12 +25,12 @@ const PAUSE: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// A sentence: the kernel has no seccomp, or somebody does not let us.
-pub(super) fn restrict(extent: Extent) -> Result<(), String> {
+pub(super) fn restrict(extent: RestrictScope) -> Result<(), String> {
     let programs = programs().map_err(|error| format!("there is no list of system calls for {ARCH} ({error})"))?;
     for program in &programs {
         let applied = match extent {
-            Extent::Process => apply_to_all(program),
-            Extent::Trial => apply_filter(program),
+            RestrictScope::Process => apply_to_all(program),
+            RestrictScope::Trial => apply_filter(program),
         };
         applied.map_err(|error| format!("the kernel does not take the filter: {error}"))?;
     }

@@ -31,7 +31,7 @@ fn access(config: &Config) -> Access {
 /// What `attempt` comes to on a thread that has given up all but `access`, and its report.
 fn within<T: Send>(access: &Access, attempt: impl FnOnce() -> T + Send) -> (SandboxReport, T) {
     thread::scope(|scope| {
-        let fenced = scope.spawn(|| (give_up(SandboxMode::BestEffort, access, Extent::Trial), attempt()));
+        let fenced = scope.spawn(|| (give_up(SandboxMode::BestEffort, access, RestrictScope::Trial), attempt()));
         fenced.join().unwrap()
     })
 }

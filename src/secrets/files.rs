@@ -178,7 +178,7 @@ impl SecretsFolder {
 impl Drop for SecretsFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!(folder = %self.path.display(), %error, "the folder of secrets cannot be removed");
+            tracing::warn!(folder = %self.path.display(), %error, "cannot remove the folder of secrets");
         }
     }
 }

@@ -241,7 +241,7 @@ impl Plan {
             );
         }
         if let Some((what, help)) = self.left_alone() {
-            tracing::warn!(help, "{what}");
+            tracing::warn!(detail = what, help, "secret references left unresolved");
         } else if self.is_empty() {
             tracing::debug!("no secrets to resolve: the app's environment has no reference");
         }

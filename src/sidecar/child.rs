@@ -23,6 +23,6 @@ pub(super) fn start_child(command: &AppCommand, launcher: Option<AppLauncher>) -
 }
 
 /// `error` is why.
-pub(super) fn cannot_hear(error: &io::Error) -> Fault {
+pub(super) fn signal_handler_fault(error: &io::Error) -> Fault {
     Fault::new(Exit::Internal, format!("cannot listen for signals: {error}"))
 }

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use super::announcement;
 use super::outbound_socket::{OutboundSocket, open_sockets};
+use super::proxy_environment;
 use crate::config::{ForwardProxy, OutboundListen, Unlisted};
 use crate::exit::{Exit, Fault};
-use crate::listener::SocketAccess;
+use crate::listener::SocketFileMode;
 use crate::outbound::ProxyPassword;
 
 /// The forward proxy, open.
@@ -26,7 +26,7 @@ impl BoundForwardProxy {
     /// # Errors
     /// [`Exit::Unavailable`], with what is wrong.
     pub(super) fn open(config: &ForwardProxy) -> Result<Self, Fault> {
-        let sockets = open_sockets(&config.listen, SocketAccess::Owner, "--forward-proxy")?;
+        let sockets = open_sockets(&config.listen, SocketFileMode::Owner, "--forward-proxy")?;
         let password = config.secret.then(ProxyPassword::random).transpose();
         let password = password.map_err(|_| {
             let message = "cannot make a password for --forward-proxy-secret: the system has no randomness";
@@ -54,7 +54,7 @@ impl BoundForwardProxy {
 
     /// The variables that the app is started with, beside those that `known` has.
     pub(super) fn environment(&self, known: impl Fn(&str) -> Option<OsString>) -> Vec<(OsString, OsString)> {
-        announcement::environment(self.config.announce, self.config.unlisted, &self.url(), known)
+        proxy_environment::environment(self.config.announce, self.config.unlisted, &self.url(), known)
     }
 
     /// Says where it is and for whom, and what may surprise.

@@ -8,7 +8,7 @@ use super::outbound_socket::{OutboundSocket, open_sockets};
 use crate::config::{IdentityEndpoint, OutboundListen};
 use crate::exit::{Exit, Fault};
 use crate::identity_endpoint::BearerTokenFile;
-use crate::listener::SocketAccess;
+use crate::listener::SocketFileMode;
 use crate::token::RolesFile;
 
 /// Where the app finds it.
@@ -34,7 +34,7 @@ impl BoundIdentityEndpoint {
     pub(super) fn open(config: &IdentityEndpoint) -> Result<Self, Fault> {
         let own = rustix::process::geteuid().as_raw();
         let is_ours_alone = config.peer_uids.iter().all(|uid| *uid == own);
-        let access = if is_ours_alone { SocketAccess::Owner } else { SocketAccess::Everybody };
+        let access = if is_ours_alone { SocketFileMode::Owner } else { SocketFileMode::Everybody };
         let sockets = open_sockets(&config.listen, access, "--identity-listen")?;
         let bearer_token = config.is_on_tcp().then(|| BearerTokenFile::write(config.token_file.as_deref())).transpose();
         let bearer_token = bearer_token.map_err(|error| {

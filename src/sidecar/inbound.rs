@@ -182,7 +182,7 @@ fn warn_of_others(peers: &AdmittedPeers, listener: SocketAddr) {
         tracing::warn!(
             %listener,
             from = others.join(","),
-            "whoever connects from these networks may say that anybody calls; let nobody but proxies be in them"
+            "untrusted hosts in --from could forge the caller; list networks of proxies only"
         );
     }
 }
@@ -194,7 +194,7 @@ fn warn_of_forwarded(listener: &Listener, addr: SocketAddr) {
         return;
     }
     for doubt in http.forwarding_doubts(listener.clients.is_audited()) {
-        tracing::warn!(listener = %addr, "{doubt}");
+        tracing::warn!(listener = %addr, detail = %doubt, "forwarded callers cannot be relied on");
     }
 }
 

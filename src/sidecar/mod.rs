@@ -1,6 +1,5 @@
 //! The proxy as a whole: `Config` → [`Sidecar`] (listening) → `Exit`. The only module that wires the others together.
 
-mod announcement;
 mod app_files;
 mod child;
 mod forward_proxy;
@@ -11,6 +10,7 @@ mod open;
 mod outbound;
 mod outbound_socket;
 mod platform_pair;
+mod proxy_environment;
 mod rotation_events;
 mod rotation_hook;
 mod running;

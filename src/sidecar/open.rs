@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use super::child::{Launchers, cannot_hear, start_child};
+use super::child::{Launchers, signal_handler_fault, start_child};
 use super::forward_proxy::BoundForwardProxy;
 use super::identity_endpoint::BoundIdentityEndpoint;
 use super::inbound::BoundListener;
@@ -120,7 +120,7 @@ impl Sidecar {
     /// The app cannot be started, or its signals cannot be heard: [`App::spawn`].
     pub fn start_app(&mut self, mut command: AppCommand) -> Result<(), Fault> {
         command.env_set.extend(self.app_environment());
-        let signals = Signals::for_run(&command.map).map_err(|error| cannot_hear(&error))?;
+        let signals = Signals::for_run(&command.map).map_err(|error| signal_handler_fault(&error))?;
         let (app, reaper) = start_child(&command, None)?;
         self.child = Some((app, reaper, signals));
         Ok(())
@@ -168,7 +168,7 @@ impl Sidecar {
             Some((app, reaper, signals)) => (Some(app), Some(reaper), signals),
             None => {
                 let reaper = if runs_program { Some(Reaper::without_app()?) } else { None };
-                (None, reaper, Signals::for_proxy().map_err(|error| cannot_hear(&error))?)
+                (None, reaper, Signals::for_proxy().map_err(|error| signal_handler_fault(&error))?)
             }
         };
         let programs = reaper.as_ref().map(Reaper::programs);

@@ -17,7 +17,7 @@ use crate::credentials::Rotator;
 use crate::exit::Fault;
 use crate::identity_endpoint::{BearerTokenFile, EndpointVerifier, IdentityService, MAX_CONNECTIONS, MAX_REFUSED};
 use crate::lifecycle::{DrainGuards, Phase, Tasks};
-use crate::listener::{Acceptor, LimitedListener, Service, Slots, SocketAccess, SocketFile};
+use crate::listener::{Acceptor, LimitedListener, Service, Slots, SocketFile, SocketFileMode};
 use crate::outbound::{
     AddressRules, Dialler, Endpoints, ForwardProxyInfo, Hosts, HttpClient, HttpShared, OutboundInfo, OutboundOverview,
     OutboundRequests, OutboundService, ProxyRequests, RequestService,
@@ -83,7 +83,7 @@ impl BoundOutbound {
     pub(super) fn open(outbound: &Outbound) -> Result<Self, Fault> {
         Ok(Self {
             config: outbound.clone(),
-            sockets: open_sockets(&outbound.listen, SocketAccess::Owner, "--outbound")?,
+            sockets: open_sockets(&outbound.listen, SocketFileMode::Owner, "--outbound")?,
         })
     }
 }
@@ -284,15 +284,16 @@ impl Outbounds {
         if let Some(bearer_token) = &bearer_token {
             tasks.start("bearer token of the identity endpoint", bearer_token.watcher().run());
         }
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let capacity = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for socket in sockets {
             let (slots, guard, phase) =
                 (Slots::new(MAX_CONNECTIONS + MAX_REFUSED), self.guards.guard(), self.phase.subscribe());
-            let (service, addr, room) = (Arc::clone(&service), Arc::<str>::from(at.as_str()), Arc::clone(&room));
+            let (service, addr, capacity) =
+                (Arc::clone(&service), Arc::<str>::from(at.as_str()), Arc::clone(&capacity));
             match socket {
                 OutboundSocket::Tcp(socket, at) => {
                     self.pending.push(move |accepting| {
-                        let socket = LimitedListener { socket: into_tokio(socket, at)?, room };
+                        let socket = LimitedListener { socket: into_tokio(socket, at)?, capacity };
                         accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                         Ok(())
                     });
@@ -300,7 +301,7 @@ impl Outbounds {
                 OutboundSocket::Unix(socket, file) => {
                     self.files.push(file);
                     self.pending.push(move |accepting| {
-                        let socket = LimitedListener { socket: unix_into_tokio(socket, &addr)?, room };
+                        let socket = LimitedListener { socket: unix_into_tokio(socket, &addr)?, capacity };
                         accepting.spawn(Acceptor { socket, addr, service, slots, guard }.run(phase));
                         Ok(())
                     });

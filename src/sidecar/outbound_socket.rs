@@ -10,7 +10,7 @@ use super::sockets::cannot_listen;
 use crate::config::{Listen, OutboundListen};
 use crate::exit::{Exit, Fault};
 use crate::listener;
-use crate::listener::{SocketAccess, SocketFile, open_unix};
+use crate::listener::{SocketFile, SocketFileMode, open_unix};
 use crate::sys::atomic_file;
 use crate::sys::atomic_file::WriteError;
 
@@ -37,7 +37,7 @@ impl OutboundSocket {
 /// [`Exit::Unavailable`], with what is wrong.
 pub(super) fn open_sockets(
     listen: &OutboundListen,
-    access: SocketAccess,
+    access: SocketFileMode,
     option: &str,
 ) -> Result<Vec<OutboundSocket>, Fault> {
     let opened = match listen {

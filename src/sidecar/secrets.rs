@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::child::{cannot_hear, start_child};
+use super::child::{signal_handler_fault, start_child};
 use super::open::Sidecar;
 use super::running::Running;
 use super::serve::StopCause;
@@ -39,19 +39,20 @@ impl Sidecar {
         workers: &mut Workers,
     ) -> Result<Exit, Fault> {
         let mut tasks = Tasks::default();
-        let prepared = Signals::for_run(&command.map).map_err(|error| cannot_hear(&error)).and_then(|mut signals| {
-            if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
-                signals.add_requests(requests);
-            }
-            let launcher = self.launchers.app.take();
-            if launcher.is_none() {
-                command.env_set.extend(self.app_environment());
-            }
-            let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
-            running.readiness.set_secrets(SecretsStep::Resolving);
-            running.inbound.accept_for_now(&running.shared)?;
-            Ok((running, launcher))
-        });
+        let prepared =
+            Signals::for_run(&command.map).map_err(|error| signal_handler_fault(&error)).and_then(|mut signals| {
+                if let Some(requests) = self.admin.as_mut().and_then(BoundAdmin::requests) {
+                    signals.add_requests(requests);
+                }
+                let launcher = self.launchers.app.take();
+                if launcher.is_none() {
+                    command.env_set.extend(self.app_environment());
+                }
+                let mut running = self.start(&mut tasks, signals, DescriptorLimit::AsGiven)?;
+                running.readiness.set_secrets(SecretsStep::Resolving);
+                running.inbound.accept_for_now(&running.shared)?;
+                Ok((running, launcher))
+            });
         let (mut running, launcher) = prepared.inspect_err(Fault::log)?;
         match Box::pin(running.resolve(plan, &mut tasks)).await {
             Ok(resolved) => match running.begin(command, launcher, resolved, &mut tasks, workers) {

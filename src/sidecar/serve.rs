@@ -38,7 +38,7 @@ impl Running {
         let exit = match cause {
             StopCause::Requested => Ok(self.drain().await),
             StopCause::SecretsExpired(fault) => {
-                tracing::warn!("stopping: a secret of the app is about to end");
+                tracing::warn!("stopping: a secret of the app expires soon");
                 self.drain().await;
                 Err(fault)
             }

@@ -15,7 +15,7 @@ pub(crate) fn acknowledge_now(socket: impl AsFd) {
 }
 
 /// Whether the other side has ended its sending, or the connection is reset, however much it has sent before (`POLLRDHUP`, poll(2)).
-pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
+pub(crate) fn has_peer_closed(socket: impl AsFd) -> bool {
     let mut sockets = [PollFd::new(&socket, PollFlags::RDHUP)];
     // POLLHUP and POLLERR are told unasked. Where nobody can say, it has not.
     matches!(poll(&mut sockets, Some(&Timespec::default())), Ok(1..)) && !sockets[0].revents().is_empty()

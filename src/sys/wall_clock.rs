@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// The clock is looked at this often: a step of it is noticed after so long at the latest.
-const LOOK: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Ready once the wall clock shows a certain time or a later one.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl WallClockTimer {
 
 /// Until the clock is to be looked at.
 fn pause(clock: fn() -> SystemTime, at: SystemTime) -> Duration {
-    at.duration_since(clock()).unwrap_or_default().min(LOOK)
+    at.duration_since(clock()).unwrap_or_default().min(CHECK_INTERVAL)
 }
 
 impl Future for WallClockTimer {
@@ -73,9 +73,9 @@ mod tests {
         // Set back by as much as passes.
         assert!(timeout(3 * HOUR, &mut timer).await.is_err(), "it is noon");
         set(noon + HOUR);
-        assert!(timeout(2 * LOOK, &mut timer).await.is_err(), "an hour is left");
+        assert!(timeout(2 * CHECK_INTERVAL, &mut timer).await.is_err(), "an hour is left");
         set(noon + 3 * HOUR);
-        timeout(LOOK, &mut timer).await.unwrap();
+        timeout(CHECK_INTERVAL, &mut timer).await.unwrap();
         // What is over when it begins.
         timeout(Duration::ZERO, WallClockTimer::with_clock(|| *CLOCK.lock().unwrap(), noon)).await.unwrap();
     }

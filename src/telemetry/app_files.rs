@@ -106,8 +106,8 @@ impl AppFileCounters {
     }
 
     /// The file in this place was written from the pair of `generation`.
-    pub(crate) fn count_written(&self, place: usize, generation: u64) {
-        if let Some(state) = self.lock().get_mut(place) {
+    pub(crate) fn count_written(&self, index: usize, generation: u64) {
+        if let Some(state) = self.lock().get_mut(index) {
             state.generation = Some(generation);
             state.error = None;
             self.written[state.form.index()].fetch_add(1, Ordering::Relaxed);
@@ -115,9 +115,9 @@ impl AppFileCounters {
     }
 
     /// The file in this place was not written. Whether another reason was known before, or none.
-    pub(crate) fn count_not_written(&self, place: usize, error: &str) -> bool {
+    pub(crate) fn count_not_written(&self, index: usize, error: &str) -> bool {
         let mut states = self.lock();
-        let Some(state) = states.get_mut(place) else { return false };
+        let Some(state) = states.get_mut(index) else { return false };
         self.failed[state.form.index()].fetch_add(1, Ordering::Relaxed);
         let is_new = state.error.as_deref() != Some(error);
         state.error = Some(error.to_owned());

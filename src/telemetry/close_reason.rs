@@ -1,62 +1,87 @@
 //! The closed set of reasons for which connections end.
 
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{EnumCount, EnumMessage, IntoStaticStr, VariantArray};
 
 /// Why a connection closed, as the access log and counters name it. A closed set: dashboards are built on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, EnumMessage, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum CloseReason {
     /// Both sides were done.
     Completed,
-    /// Connected and closed without a byte, as health checks do.
+    /// Connected and closed without a byte.
+    #[strum(message = "health checks")]
     Probe,
     /// The ClientHello was cut off.
+    #[strum(message = "client, network")]
     HelloIncomplete,
-    /// The client came from where none may without TLS.
+    /// Without TLS, the client came from an address that `--from` does not name; nothing was read.
+    #[strum(message = "another machine, or a platform that reaches the app past its own proxy")]
     NotFrom,
     /// The first bytes were not TLS.
+    #[strum(message = "client: plain HTTP to a TLS port, a scanner")]
     NotTls,
     /// A load balancer's connection did not begin with a PROXY header.
+    #[strum(message = "load balancer, `--accept-proxy-protocol`")]
     ProxyHeader,
     /// The handshake was not done in time.
+    #[strum(message = "client, network")]
     HandshakeTimeout,
     /// The handshake failed; `detail` says why and whose alert it was.
+    #[strum(message = "client or certificate")]
     HandshakeFailed,
     /// The client may not come in; `denial_reason` says why.
+    #[strum(message = "client, rules")]
     Denied,
-    /// The app refused the connection.
+    /// The app refused the connection, or its socket file is not there.
+    #[strum(message = "app: not started yet, gone, or on another port")]
     AppRefused,
-    /// The app did not accept in time.
+    /// The app did not accept within `--connect-timeout`.
+    #[strum(message = "app: its accept queue is full")]
     AppTimeout,
-    /// The app could not be reached for another reason.
+    /// The app could not be reached for another reason; `detail` has it.
+    #[strum(message = "configuration, or no descriptors left")]
     AppUnreachable,
-    /// No pair was loaded in time at the start.
+    /// No pair had been loaded yet.
+    #[strum(message = "platform")]
     NoCredential,
     /// A limit on connections, handshakes or memory was reached; `detail` names it.
+    #[strum(message = "limits")]
     Overloaded,
     /// The client's TCP ended without close_notify.
+    #[strum(message = "client")]
     ClientTruncated,
     /// The client reset the connection.
+    #[strum(message = "client")]
     ClientReset,
-    /// The client stopped taking what it was sent, after both sides were done.
+    /// The app was done, and the client took no more of what it was sent; `bytes_down` is without the rest.
+    #[strum(message = "client")]
     ClientStalled,
     /// The client broke the TLS protocol after the handshake, or HTTP/2's.
+    #[strum(message = "client")]
     ClientViolation,
     /// The app reset the connection.
+    #[strum(message = "app")]
     AppReset,
     /// Silent for longer than `--idle-timeout`.
+    #[strum(message = "configuration")]
     IdleTimeout,
     /// Older than `--max-age`.
+    #[strum(message = "configuration")]
     MaxAge,
     /// The client's certificate expired while it was connected.
+    #[strum(message = "client")]
     PeerExpired,
-    /// The rules, the trust anchors or a CRL changed, and do not admit the client any more.
+    /// The rules, the client CAs or a CRL changed, and do not admit the client any more.
+    #[strum(message = "rules")]
     PolicyChanged,
     /// Idle while the instance retired or drained.
+    #[strum(message = "platform")]
     ClosedIdle,
     /// Still busy when `--drain-timeout` was over.
+    #[strum(message = "app, or too short a time")]
     DrainTimeout,
-    /// A fault of ours ended it.
+    /// A fault of the proxy ended it.
+    #[strum(message = "please report it")]
     Internal,
 }
 
@@ -66,67 +91,14 @@ impl CloseReason {
         self.into()
     }
 
-    /// What happened, for the manual.
+    /// What happened, for the manual: what is said of the variant above.
     pub fn meaning(self) -> &'static str {
-        self.row().0
+        self.get_documentation().unwrap_or_default().trim_end_matches('.')
     }
 
-    /// Whose matter it is, for the manual; empty if nobody's.
+    /// Whose matter it is, or what helps, for the manual; empty if nobody's.
     pub fn concern(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Meaning and concern.
-    fn row(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Completed => ("Both sides were done", ""),
-            Self::Probe => ("Connected and closed without a byte", "health checks"),
-            Self::HelloIncomplete => ("The ClientHello was cut off", "client, network"),
-            Self::NotFrom => (
-                "Without TLS, the client came from an address that `--from` does not name; nothing was read",
-                "another machine, or a platform that reaches the app past its own proxy",
-            ),
-            Self::NotTls => ("The first bytes were not TLS", "client: plain HTTP to a TLS port, a scanner"),
-            Self::ProxyHeader => (
-                "A load balancer's connection did not begin with a PROXY header",
-                "load balancer, `--accept-proxy-protocol`",
-            ),
-            Self::HandshakeTimeout => ("The handshake was not done in time", "client, network"),
-            Self::HandshakeFailed => {
-                ("The handshake failed; `detail` says why and whose alert it was", "client or certificate")
-            }
-            Self::Denied => ("The client may not come in; `denial_reason` says why", "client, rules"),
-            Self::AppRefused => (
-                "The app refused the connection, or its socket file is not there",
-                "app: not started yet, gone, or on another port",
-            ),
-            Self::AppTimeout => ("The app did not accept within `--connect-timeout`", "app: its accept queue is full"),
-            Self::AppUnreachable => (
-                "The app could not be reached for another reason; `detail` has it",
-                "configuration, or no descriptors left",
-            ),
-            Self::NoCredential => ("No pair had been loaded yet", "platform"),
-            Self::Overloaded => {
-                ("A limit on connections, handshakes or memory was reached; `detail` names it", "limits")
-            }
-            Self::ClientTruncated => ("The client's TCP ended without close_notify", "client"),
-            Self::ClientReset => ("The client reset the connection", "client"),
-            Self::ClientStalled => (
-                "The app was done, and the client took no more of what it was sent; `bytes_down` is without the rest",
-                "client",
-            ),
-            Self::ClientViolation => ("The client broke the TLS protocol after the handshake, or HTTP/2's", "client"),
-            Self::AppReset => ("The app reset the connection", "app"),
-            Self::IdleTimeout => ("Silent for longer than `--idle-timeout`", "configuration"),
-            Self::MaxAge => ("Older than `--max-age`", "configuration"),
-            Self::PeerExpired => ("The client's certificate expired while it was connected", "client"),
-            Self::PolicyChanged => {
-                ("The rules, the client CAs or a CRL changed, and do not admit the client any more", "rules")
-            }
-            Self::ClosedIdle => ("Idle while the instance retired or drained", "platform"),
-            Self::DrainTimeout => ("Still busy when `--drain-timeout` was over", "app, or too short a time"),
-            Self::Internal => ("A fault of the proxy ended it", "please report it"),
-        }
+        self.get_message().unwrap_or_default()
     }
 
     /// Whether a client did not get as far as a handshake by a fault that scanners have as well: enough to hear of now and then.

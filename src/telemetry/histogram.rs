@@ -20,7 +20,7 @@ pub(crate) struct Histogram {
 
 /// A histogram as it was at one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Distribution {
+pub(crate) struct HistogramSnapshot {
     /// Upper bound in seconds, and how many durations lie in this bucket alone.
     pub(crate) buckets: Vec<(f64, u64)>,
     /// Seconds, of all.
@@ -36,17 +36,17 @@ impl Histogram {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    pub(crate) fn distribution(&self) -> Distribution {
+    pub(crate) fn snapshot(&self) -> HistogramSnapshot {
         let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
-        Distribution {
+        HistogramSnapshot {
             buckets: bounds.zip(counts).collect(),
             sum: self.nanoseconds.load(Ordering::Relaxed) as f64 / 1e9,
         }
     }
 }
 
-impl Distribution {
+impl HistogramSnapshot {
     /// How many durations there are.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum()
@@ -63,10 +63,10 @@ mod tests {
         for microseconds in [0, 100, 101, 999_999, 10_000_000, 10_000_001] {
             histogram.count(Duration::from_micros(microseconds));
         }
-        let Distribution { buckets, sum } = histogram.distribution();
+        let HistogramSnapshot { buckets, sum } = histogram.snapshot();
         let filled: Vec<_> = buckets.into_iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(filled, [(0.0001, 2), (0.00025, 1), (1.0, 1), (10.0, 1), (f64::INFINITY, 1)]);
         assert!((sum - 21.000_201).abs() < 1e-9, "{sum}");
-        assert_eq!(histogram.distribution().count(), 6);
+        assert_eq!(histogram.snapshot().count(), 6);
     }
 }

@@ -70,7 +70,7 @@ impl History {
     pub(crate) fn buckets(&self, now: Instant) -> Vec<Bucket> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.go_to(self.bucket_index(now));
-        let oldest = place(kept.number + 1);
+        let oldest = bucket_index(kept.number + 1);
         kept.buckets[oldest..].iter().chain(&kept.buckets[..oldest]).copied().collect()
     }
 
@@ -79,7 +79,7 @@ impl History {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.go_to(self.bucket_index(now));
         let Ring { buckets, number, active } = &mut *kept;
-        note(&mut buckets[place(*number)], active);
+        note(&mut buckets[bucket_index(*number)], active);
     }
 
     fn bucket_index(&self, now: Instant) -> u64 {
@@ -93,13 +93,13 @@ impl Ring {
     fn go_to(&mut self, number: u64) {
         let first = (self.number + 1).max(number.saturating_sub(BUCKETS as u64 - 1));
         for new in first..=number {
-            self.buckets[place(new)] = Bucket { active: self.active, ..Bucket::default() };
+            self.buckets[bucket_index(new)] = Bucket { active: self.active, ..Bucket::default() };
         }
         self.number = self.number.max(number);
     }
 }
 
-fn place(number: u64) -> usize {
+fn bucket_index(number: u64) -> usize {
     (number % BUCKETS as u64) as usize
 }
 

@@ -26,7 +26,7 @@ pub use close_reason::CloseReason;
 pub use counters::{ClientConnections, Counters};
 pub(crate) use counters::{HandshakeFailure, HandshakeKind, ListenerRequests};
 pub use denials::{Denied, DeniedClient};
-pub(crate) use histogram::Distribution;
+pub(crate) use histogram::HistogramSnapshot;
 pub use history::{BUCKET, Bucket};
 pub use log::{
     change_log_level, log_level, start_log_thread, start_logging, start_logging_beside, start_logging_without_thread,

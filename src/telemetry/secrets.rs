@@ -72,12 +72,12 @@ impl SecretCounters {
     }
 }
 
-fn store(place: &AtomicU64, time: Option<SystemTime>) {
+fn store(seconds_cell: &AtomicU64, time: Option<SystemTime>) {
     let seconds = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    place.store(seconds.map_or(0, |seconds| seconds.as_secs()), Ordering::Relaxed);
+    seconds_cell.store(seconds.map_or(0, |seconds| seconds.as_secs()), Ordering::Relaxed);
 }
 
-fn load(place: &AtomicU64) -> Option<SystemTime> {
-    let seconds = place.load(Ordering::Relaxed);
+fn load(seconds_cell: &AtomicU64) -> Option<SystemTime> {
+    let seconds = seconds_cell.load(Ordering::Relaxed);
     (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::bounded_counter::{BoundedCounter, Counts};
-use super::histogram::{Distribution, Histogram};
+use super::histogram::{Histogram, HistogramSnapshot};
 use super::limiter::LineLimiter;
 
 /// Forms of tokens, and a few more than there are.
@@ -151,8 +151,8 @@ impl TokenCounters {
     }
 
     /// How long signatures took, with all that belongs to a token.
-    pub(crate) fn signature_times(&self) -> Distribution {
-        self.signature_times.distribution()
+    pub(crate) fn signature_times(&self) -> HistogramSnapshot {
+        self.signature_times.snapshot()
     }
 
     /// Requests that ended so.

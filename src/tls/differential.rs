@@ -28,7 +28,7 @@ use super::record::MAX_FRAGMENT;
 use super::test_peer::{Received, TakeTicket, TestClient, TestPeer, TestServer, configs, provider_with};
 use crate::io::Outgoing;
 
-use self::conversation::{Conversation, End, Ends, Met, Outcome, meet_client, meet_server};
+use self::conversation::{Conversation, Ends, Met, Outcome, SessionEnd, meet_client, meet_server};
 use self::subject::{OurSession, RustlsSession, SessionSubject};
 
 /// Steps of one schedule at most.
@@ -181,7 +181,7 @@ impl Schedule {
         }
         let mut conversation = Conversation::begin(meet(&ends, &mut chance), &ends, self.joins, &mut chance);
         for step in &self.steps {
-            if conversation.subject.end() == End::Refused {
+            if conversation.subject.end() == SessionEnd::Refused {
                 break;
             }
             conversation.take(*step, &mut chance);

@@ -69,7 +69,7 @@ struct SessionState {
     /// How much has come of a message that is not whole: of one that announces new keys so many bytes of its beginning; in TLS 1.2
     /// so many of the four in front of a ClientHello, or of a server's wish to begin anew. Of a server's message in TLS 1.3: 1, should it not
     /// be whole.
-    announced: u8,
+    partial_message_bytes: u8,
     /// Bytes of a ClientHello that are still to come, behind those four.
     hello_left: u32,
     warnings: u8,
@@ -107,7 +107,7 @@ impl Session {
             is_client,
             peer_closed: false,
             owes_key_update: false,
-            announced: 0,
+            partial_message_bytes: 0,
             hello_left: 0,
             warnings: 0,
             updates_without_data: 0,
@@ -222,7 +222,7 @@ impl SessionState {
         match opened.typ {
             // A message in several records has nothing between them (RFC 8446, 5.1).
             ContentType::Handshake => self.on_handshake(opened.payload, out)?,
-            _ if self.announced > 0 => return Err(AlertDescription::UnexpectedMessage.into()),
+            _ if self.partial_message_bytes > 0 => return Err(AlertDescription::UnexpectedMessage.into()),
             ContentType::ApplicationData if opened.payload.is_empty() => {}
             ContentType::ApplicationData => {
                 self.updates_without_data = 0;

@@ -155,12 +155,12 @@ impl Stream {
     /// As [`AsyncRead::poll_read`], of a peer that is not to make us hold more than the rest of a record: no more is read than `into` has room
     /// for.
     pub(crate) fn poll_read_bounded(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let room = into.remaining() + OVERHEAD;
-        self.poll_read_by(cx, into, room)
+        let limit = into.remaining() + OVERHEAD;
+        self.poll_read_by(cx, into, limit)
     }
 
     /// Hands what comes next to `sink`, record by record, until that breaks: what was read already, or what comes by reading once, at most
-    /// `room` bytes where no record is longer. `false`: the peer has closed, and everything was handed over. By the thread's buffers, which
+    /// `limit` bytes where no record is longer. `false`: the peer has closed, and everything was handed over. By the thread's buffers, which
     /// the caller has been lent.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
-        room: usize,
+        limit: usize,
         mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Poll<io::Result<bool>> {
         if !self.plaintext.is_empty() {
@@ -191,8 +191,8 @@ impl Stream {
         if self.session.peer_closed() {
             return Poll::Ready(Ok(false));
         }
-        let room = room.max(record_length(self.held.rest()).unwrap_or_default());
-        if self.poll_read_and_open(cx, buffers, room, sink).is_pending() {
+        let limit = limit.max(record_length(self.held.rest()).unwrap_or_default());
+        if self.poll_read_and_open(cx, buffers, limit, sink).is_pending() {
             // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
             let _ = self.poll_deliver(cx, &mut buffers.output);
             return Poll::Pending;
@@ -305,17 +305,17 @@ impl Stream {
         }
     }
 
-    /// Reads ciphertext once, so that there are at most `room` bytes of it, and opens it for `sink`.
+    /// Reads ciphertext once, so that there are at most `limit` bytes of it, and opens it for `sink`.
     fn poll_read_and_open(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
-        room: usize,
+        limit: usize,
         sink: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Poll<()> {
         let Buffers { input, output } = buffers;
         let kept = self.held.rest().len();
-        let end = room.min(input.len());
+        let end = limit.min(input.len());
         let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
             // No record is that long.
             self.broken = Some(StreamFailure::Violation(None));
@@ -350,17 +350,17 @@ impl Stream {
         self.held = held;
     }
 
-    /// Reads ciphertext once, so that there are at most `room` bytes of it, and opens it into `into`, as far as there is room there.
+    /// Reads ciphertext once, so that there are at most `limit` bytes of it, and opens it into `into`, as far as there is room there.
     fn poll_open_more(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
         into: &mut ReadBuf<'_>,
-        room: usize,
+        limit: usize,
     ) -> Poll<()> {
         let mut plaintext = std::mem::take(&mut self.plaintext);
         let sink = |payload: &[u8]| fill(into, &mut plaintext, payload);
-        let polled = self.poll_read_and_open(cx, buffers, room, sink);
+        let polled = self.poll_read_and_open(cx, buffers, limit, sink);
         self.plaintext = plaintext;
         polled
     }
@@ -375,9 +375,9 @@ fn fill(into: &mut ReadBuf<'_>, plaintext: &mut UnreadBytes, payload: &[u8]) -> 
 }
 
 impl Stream {
-    /// Reads into `into` what has come already, or else what comes by reading ciphertext once, so that there are at most `room` bytes of it
+    /// Reads into `into` what has come already, or else what comes by reading ciphertext once, so that there are at most `limit` bytes of it
     /// where no record is longer.
-    fn poll_read_by(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>, room: usize) -> Poll<io::Result<()>> {
+    fn poll_read_by(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<()>> {
         if into.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -396,8 +396,8 @@ impl Stream {
                 buffers::with(|buffers| self.open_held(&mut buffers.output, into));
             } else if (got == 0 || may_read && got < SCRAPS) && !self.session.peer_closed() && self.broken.is_none() {
                 may_read = false;
-                let room = room.max(record_length(self.held.rest()).unwrap_or_default());
-                if buffers::with(|buffers| self.poll_open_more(cx, buffers, into, room)).is_pending() {
+                let limit = limit.max(record_length(self.held.rest()).unwrap_or_default());
+                if buffers::with(|buffers| self.poll_open_more(cx, buffers, into, limit)).is_pending() {
                     // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
                     let _ = self.poll_deliver_by_thread(cx);
                     return if got == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
@@ -421,8 +421,8 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // What the reader has no room for would have to be kept: no more of that than a record, and nearly nothing where whole records come anyway.
         let beyond = if into.remaining() < SEVERAL_RECORDS { RECORD } else { OVERHEAD };
-        let room = beyond + into.remaining().min(READ + OVERHEAD);
-        self.get_mut().poll_read_by(cx, into, room)
+        let limit = beyond + into.remaining().min(READ + OVERHEAD);
+        self.get_mut().poll_read_by(cx, into, limit)
     }
 }
 

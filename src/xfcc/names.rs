@@ -16,8 +16,8 @@ const OWN: &str = "x-vestibule-";
 /// Whether a field of this name says who calls, for some server: CGI, WSGI, Rack and PHP read `_` and `-` as one, others whatever is
 /// neither letter nor digit. Nothing is allocated.
 pub fn is_identity_name(name: &str) -> bool {
-    let is = |known: &&str| known.len() == name.len() && begins_with(name, known);
-    begins_with(name, OWN) || IDENTITY_NAMES.iter().any(is)
+    let is = |known: &&str| known.len() == name.len() && starts_with(name, known);
+    starts_with(name, OWN) || IDENTITY_NAMES.iter().any(is)
 }
 
 /// How the fields begin by which proxies, gorouter among them, say where a request comes from and goes to.
@@ -26,7 +26,7 @@ const ORIGIN: [&str; 3] = ["x-forwarded-", "x-cf-", "x-vcap-"];
 /// Whether a field of this name says, for some server, where a request comes from: `X-Forwarded-*`, `Forwarded`, `X-Cf-*`, `X-Vcap-*`. Nothing
 /// is allocated.
 pub fn is_origin_name(name: &str) -> bool {
-    name.eq_ignore_ascii_case("forwarded") || ORIGIN.iter().any(|start| begins_with(name, start))
+    name.eq_ignore_ascii_case("forwarded") || ORIGIN.iter().any(|start| starts_with(name, start))
 }
 
 /// Whether a name is written with letters, digits and `-` alone, so that every server reads it as the same.
@@ -35,7 +35,7 @@ pub fn is_exact_spelling(name: &str) -> bool {
 }
 
 /// Whether `name`, as a careless server reads it, begins with `start`.
-fn begins_with(name: &str, start: &str) -> bool {
+fn starts_with(name: &str, start: &str) -> bool {
     let Some(head) = name.as_bytes().get(..start.len()) else { return false };
     head.iter().zip(start.bytes()).all(|(byte, wanted)| match byte.is_ascii_alphanumeric() {
         true => byte.to_ascii_lowercase() == wanted,

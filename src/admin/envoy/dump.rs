@@ -24,7 +24,7 @@ const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 impl Envoy {
     /// As Envoy has it: the bootstrap, clusters, listeners, secrets.
     pub(super) fn config_dump(&self) -> Value {
-        let bootstrap = &self.place.bootstrap;
+        let bootstrap = &self.compat.bootstrap;
         let listeners: Vec<_> =
             self.bootstrap_listeners().map(|(listener, (addr, _))| self::listener(listener, *addr)).collect();
         let mut clusters: Vec<Value> = Vec::new();

@@ -17,10 +17,10 @@ pub(super) fn active(page: &mut Markup, buckets: &[Bucket]) {
     let most = buckets.iter().map(|bucket| bucket.active).max().unwrap_or_default();
     let mut path = format!("M0 {TALL}");
     let mut before = 0;
-    for (place, bucket) in buckets.iter().enumerate() {
+    for (index, bucket) in buckets.iter().enumerate() {
         let height = scaled(bucket.active, most, TALL - 2);
         if height != before {
-            let _ = write!(path, "H{}V{}", place * WIDE, TALL - height);
+            let _ = write!(path, "H{}V{}", index * WIDE, TALL - height);
             before = height;
         }
     }
@@ -35,8 +35,8 @@ pub(super) fn flow(page: &mut Markup, buckets: &[Bucket]) {
     let most = |of: fn(&Bucket) -> u32| buckets.iter().map(of).max().unwrap_or_default();
     let most = most(|bucket| bucket.opened).max(most(|bucket| bucket.denied).saturating_mul(2));
     let (mut opened, mut denied) = (String::new(), String::new());
-    for (place, bucket) in buckets.iter().enumerate() {
-        let x = place * WIDE + 1;
+    for (index, bucket) in buckets.iter().enumerate() {
+        let x = index * WIDE + 1;
         if bucket.opened > 0 {
             let _ = write!(opened, "M{x} {AXIS}v-{0}h8v{0}z", scaled(bucket.opened, most, AXIS - 2));
         }

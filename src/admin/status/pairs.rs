@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::{IdentityFields, PATH};
+use super::{IdentityStatus, PATH};
 use crate::config::PairSource;
 use crate::credentials::ServedCertificate;
 use crate::diagnostics::{SafeText, date};
@@ -16,7 +16,7 @@ pub(in crate::admin) struct PairStatus {
     /// Where it was found.
     pub(in crate::admin) source: SafeText,
     #[serde(flatten)]
-    pub(in crate::admin) who: IdentityFields,
+    pub(in crate::admin) who: IdentityStatus,
     pub(in crate::admin) serial: SafeText,
     pub(in crate::admin) retirement: bool,
     pub(in crate::admin) generation: u64,
@@ -35,11 +35,11 @@ impl PairStatus {
         let certificate = certificate.as_ref();
         let identity = certificate.and_then(|certificate| certificate.identity().ok().flatten());
         let who = match (identity, certificate) {
-            (Some(identity), _) => IdentityFields::of(&identity),
+            (Some(identity), _) => IdentityStatus::of(&identity),
             (None, Some(certificate)) => {
-                IdentityFields { subject: Some(SafeText::of(certificate.subject())), ..IdentityFields::default() }
+                IdentityStatus { subject: Some(SafeText::of(certificate.subject())), ..IdentityStatus::default() }
             }
-            (None, None) => IdentityFields::default(),
+            (None, None) => IdentityStatus::default(),
         };
         Self {
             source: source(&shown.source),

@@ -15,10 +15,10 @@ const MIB: u64 = 1024 * 1024;
 const FEW_CONNECTIONS: u64 = 256;
 
 /// What Cloud Foundry leaves between TERM and KILL.
-const PLATFORM_PATIENCE: Duration = Duration::from_secs(10);
+const PLATFORM_KILL_AFTER: Duration = Duration::from_secs(10);
 
 /// How long gorouter keeps an idle connection to an instance.
-const ROUTERS_PATIENCE: Duration = Duration::from_secs(90);
+const ROUTER_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What came of asking the kernel for file events.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub(super) struct Inotify {
     /// An instance, and a watch on the certificate's folder.
     pub(super) tried: io::Result<()>,
     /// `fs.inotify.max_user_instances`
-    pub(super) instances: Option<u64>,
+    pub(super) max_user_instances: Option<u64>,
     /// `fs.inotify.max_user_watches`
-    pub(super) watches: Option<u64>,
+    pub(super) max_user_watches: Option<u64>,
 }
 
 /// A file that is mounted by itself keeps the inode that was mounted: a replacement by rename is never seen in here.
@@ -55,12 +55,12 @@ pub(super) fn check_inotify(inotify: &Inotify, found: &mut Findings) {
     let (what, help) = match rustix::io::Errno::from_io_error(error) {
         // inotify_init(2)
         Some(rustix::io::Errno::MFILE) => (
-            format!("this user's {} inotify instances are all in use; {slower}", most(inotify.instances)),
+            format!("this user's {} inotify instances are all in use; {slower}", most(inotify.max_user_instances)),
             "raise fs.inotify.max_user_instances on the host".to_owned(),
         ),
         // inotify_add_watch(2)
         Some(rustix::io::Errno::NOSPC) => (
-            format!("this user's {} inotify watches are all in use; {slower}", most(inotify.watches)),
+            format!("this user's {} inotify watches are all in use; {slower}", most(inotify.max_user_watches)),
             "raise fs.inotify.max_user_watches on the host".to_owned(),
         ),
         Some(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => (
@@ -153,11 +153,11 @@ pub(super) fn check_threads(threads: usize, cpus: usize, found: &mut Findings) {
 
 /// Judges how soon we close connections that routers keep for their next request.
 pub(super) fn check_idle(idle: Option<Duration>, meets_routers: bool, found: &mut Findings) {
-    if let Some(idle) = idle.filter(|idle| meets_routers && *idle <= ROUTERS_PATIENCE) {
+    if let Some(idle) = idle.filter(|idle| meets_routers && *idle <= ROUTER_IDLE_TIMEOUT) {
         let what = format!(
             "--idle-timeout {} ends connections that routers keep for {}: a request that crosses the end is lost",
             text::duration(idle),
-            text::duration(ROUTERS_PATIENCE)
+            text::duration(ROUTER_IDLE_TIMEOUT)
         );
         found.warning(Subject::Timeouts, what, "raise it, or leave it off");
     }
@@ -166,11 +166,11 @@ pub(super) fn check_idle(idle: Option<Duration>, meets_routers: bool, found: &mu
 /// Judges how long a stop may take where the platform kills what is left.
 pub(super) fn check_drain(drain: &Drain, on_cloud_foundry: bool, found: &mut Findings) {
     // The delay is a part of it.
-    if on_cloud_foundry && drain.timeout >= PLATFORM_PATIENCE {
+    if on_cloud_foundry && drain.timeout >= PLATFORM_KILL_AFTER {
         let what = format!(
             "--drain-timeout is {}; Cloud Foundry kills {} after TERM unless its operator says otherwise",
             text::duration(drain.timeout),
-            text::duration(PLATFORM_PATIENCE)
+            text::duration(PLATFORM_KILL_AFTER)
         );
         found.warning(Subject::Drain, what, "lower it, so that connections can end by themselves");
     }
@@ -224,7 +224,8 @@ mod tests {
                  make the folder readable for this user\n",
             ),
         ] {
-            let inotify = Inotify { tried: Err(errno.into()), instances: Some(128), watches: Some(8192) };
+            let inotify =
+                Inotify { tried: Err(errno.into()), max_user_instances: Some(128), max_user_watches: Some(8192) };
             assert_eq!(judged(|found| check_inotify(&inotify, found)), expected);
         }
     }

@@ -89,7 +89,7 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
         let app = &listener.app;
         let dialled = system_info::dial(app, listener.connect_timeout);
         // Whoever says that the app is never asked knows that there may be none.
-        if config.app.ready != AppReady::Off || matches!(dialled, network::DialOutcome::Accepted) {
+        if config.app.ready != AppReady::Off || matches!(dialled, network::AppDialResult::Accepted) {
             network::check_app(app, &dialled, &network, found);
         }
     }

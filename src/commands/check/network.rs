@@ -32,7 +32,7 @@ pub(super) struct PortHolder {
 
 /// What came of dialling the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum DialOutcome {
+pub(super) enum AppDialResult {
     Accepted,
     Refused,
     /// No answer within this time.
@@ -123,14 +123,14 @@ impl NetworkCheck {
 }
 
 /// Judges whether the app can be reached by us, and by whom else.
-pub(super) fn check_app(app: &AppAddr, dialled: &DialOutcome, network: &NetworkCheck, found: &mut Findings) {
+pub(super) fn check_app(app: &AppAddr, dialled: &AppDialResult, network: &NetworkCheck, found: &mut Findings) {
     let start = "start the app";
     let said = match dialled {
-        DialOutcome::Accepted => {
+        AppDialResult::Accepted => {
             found.ok(Subject::App, format!("{app} accepts connections"));
             None
         }
-        DialOutcome::Refused => Some(match elsewhere(app, network) {
+        AppDialResult::Refused => Some(match elsewhere(app, network) {
             Some(addr) => (
                 format!("{app}: nobody listens there, but something does on {addr}"),
                 format!("give --app {addr} if that is the app"),
@@ -140,19 +140,19 @@ pub(super) fn check_app(app: &AppAddr, dialled: &DialOutcome, network: &NetworkC
                 format!("{start}, or give --app or PORT the address on which it listens"),
             ),
         }),
-        DialOutcome::TimedOut(limit) => Some((
+        AppDialResult::TimedOut(limit) => Some((
             format!("{app}: no answer within {}", text::duration(*limit)),
             "see whether the app is stuck, or raise --connect-timeout".to_owned(),
         )),
-        DialOutcome::NoSocket => Some((
+        AppDialResult::NoSocket => Some((
             format!("{app}: there is no such socket now"),
             format!("{start}, or give --app the path on which it listens"),
         )),
-        DialOutcome::NotPermitted => Some((
+        AppDialResult::NotPermitted => Some((
             format!("{app}: this user may not connect to it"),
             "have the app make the socket writable for this user".to_owned(),
         )),
-        DialOutcome::Failed(error) => {
+        AppDialResult::Failed(error) => {
             Some((format!("{app}: cannot be reached: {error}"), format!("{start}, or correct --app")))
         }
     };
@@ -239,7 +239,7 @@ mod tests {
         found.to_text()
     }
 
-    fn app(app: &str, dialled: &DialOutcome, listening: &[&str]) -> String {
+    fn app(app: &str, dialled: &AppDialResult, listening: &[&str]) -> String {
         let mut found = Findings::default();
         check_app(&crate::config::values::app(app).unwrap(), dialled, &network(listening), &mut found);
         found.to_text()
@@ -301,27 +301,27 @@ mod tests {
         for (address, dialled, expected) in [
             (
                 "8080",
-                DialOutcome::Refused,
+                AppDialResult::Refused,
                 "warning  app           127.0.0.1:8080: nobody listens there now; start the app, or give --app or PORT the address on which it listens\n",
             ),
             (
                 "8080",
-                DialOutcome::TimedOut(Duration::from_secs(1)),
+                AppDialResult::TimedOut(Duration::from_secs(1)),
                 "warning  app           127.0.0.1:8080: no answer within 1s; see whether the app is stuck, or raise --connect-timeout\n",
             ),
             (
                 "unix:/run/app.sock",
-                DialOutcome::NoSocket,
+                AppDialResult::NoSocket,
                 "warning  app           unix:/run/app.sock: there is no such socket now; start the app, or give --app the path on which it listens\n",
             ),
             (
                 "unix:/run/app.sock",
-                DialOutcome::NotPermitted,
+                AppDialResult::NotPermitted,
                 "warning  app           unix:/run/app.sock: this user may not connect to it; have the app make the socket writable for this user\n",
             ),
             (
                 "8080",
-                DialOutcome::Failed("network is down".to_owned()),
+                AppDialResult::Failed("network is down".to_owned()),
                 "warning  app           127.0.0.1:8080: cannot be reached: network is down; start the app, or correct --app\n",
             ),
         ] {
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn an_app_on_another_address_is_named() {
         assert_eq!(
-            app("8080", &DialOutcome::Refused, &["[::1]:8080"]),
+            app("8080", &AppDialResult::Refused, &["[::1]:8080"]),
             "warning  app           127.0.0.1:8080: nobody listens there, but something does on [::1]:8080; give --app [::1]:8080 if that is the app\n"
         );
     }
@@ -340,12 +340,12 @@ mod tests {
     #[test]
     fn an_app_that_other_hosts_reach_is_named_and_one_on_loopback_is_not() {
         assert_eq!(
-            app("8080", &DialOutcome::Accepted, &["0.0.0.0:8080"]),
+            app("8080", &AppDialResult::Accepted, &["0.0.0.0:8080"]),
             "ok       app           127.0.0.1:8080 accepts connections\n\
              warning  app           the app listens on 0.0.0.0:8080, where other hosts reach it in plaintext; have it listen on 127.0.0.1:8080 alone\n"
         );
         assert_eq!(
-            app("8080", &DialOutcome::Accepted, &["127.0.0.1:8080", "0.0.0.0:9090"]),
+            app("8080", &AppDialResult::Accepted, &["127.0.0.1:8080", "0.0.0.0:9090"]),
             "ok       app           127.0.0.1:8080 accepts connections\n"
         );
     }
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn an_app_on_another_machine_means_plaintext_on_the_wire() {
         assert_eq!(
-            app("10.0.0.9:8080", &DialOutcome::Accepted, &[]),
+            app("10.0.0.9:8080", &AppDialResult::Accepted, &[]),
             "ok       app           10.0.0.9:8080 accepts connections\n\
              warning  app           10.0.0.9:8080 is another machine's: plaintext leaves this one; run the proxy beside the app\n"
         );

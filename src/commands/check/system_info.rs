@@ -11,7 +11,7 @@ use rustix::process::Resource;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::limits::Inotify;
-use super::network::{DialOutcome, NetworkCheck, PortHolder};
+use super::network::{AppDialResult, NetworkCheck, PortHolder};
 use crate::config::{Admin, AdminAddr, AppAddr, Config, PairFiles};
 use crate::sys::{cgroup, process, socket_tables};
 
@@ -84,8 +84,8 @@ impl SystemInfo {
         });
         Inotify {
             tried: tried.map_err(io::Error::from),
-            instances: self.number("proc/sys/fs/inotify/max_user_instances"),
-            watches: self.number("proc/sys/fs/inotify/max_user_watches"),
+            max_user_instances: self.number("proc/sys/fs/inotify/max_user_instances"),
+            max_user_watches: self.number("proc/sys/fs/inotify/max_user_watches"),
         }
     }
 
@@ -113,7 +113,7 @@ pub(super) fn on_cloud_foundry() -> bool {
 }
 
 /// Connects to the app, and closes at once.
-pub(super) fn dial(app: &AppAddr, limit: Duration) -> DialOutcome {
+pub(super) fn dial(app: &AppAddr, limit: Duration) -> AppDialResult {
     let tcp = |addr: SocketAddr| connect(Domain::for_address(addr), &addr.into(), limit);
     let connected = match app {
         AppAddr::Tcp(addr) => tcp(*addr),
@@ -122,14 +122,14 @@ pub(super) fn dial(app: &AppAddr, limit: Duration) -> DialOutcome {
         AppAddr::Unix(path) => SockAddr::unix(path).and_then(|addr| connect(Domain::UNIX, &addr, limit)),
     };
     match connected {
-        Ok(()) => DialOutcome::Accepted,
+        Ok(()) => AppDialResult::Accepted,
         Err(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused => DialOutcome::Refused,
+            io::ErrorKind::ConnectionRefused => AppDialResult::Refused,
             // A Unix socket whose backlog is full.
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DialOutcome::TimedOut(limit),
-            io::ErrorKind::NotFound => DialOutcome::NoSocket,
-            io::ErrorKind::PermissionDenied => DialOutcome::NotPermitted,
-            _ => DialOutcome::Failed(error.to_string()),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => AppDialResult::TimedOut(limit),
+            io::ErrorKind::NotFound => AppDialResult::NoSocket,
+            io::ErrorKind::PermissionDenied => AppDialResult::NotPermitted,
+            _ => AppDialResult::Failed(error.to_string()),
         },
     }
 }
@@ -200,16 +200,16 @@ mod tests {
         let limit = Duration::from_secs(5);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = AppAddr::Tcp(listener.local_addr().unwrap());
-        assert_eq!(dial(&addr, limit), DialOutcome::Accepted);
+        assert_eq!(dial(&addr, limit), AppDialResult::Accepted);
         drop(listener);
-        assert_eq!(dial(&addr, limit), DialOutcome::Refused);
+        assert_eq!(dial(&addr, limit), AppDialResult::Refused);
 
         let path = folder.path().join("app.sock");
-        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), DialOutcome::NoSocket);
+        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), AppDialResult::NoSocket);
         let listener = UnixListener::bind(&path).unwrap();
-        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), DialOutcome::Accepted);
+        assert_eq!(dial(&AppAddr::Unix(path.clone()), limit), AppDialResult::Accepted);
         drop(listener);
-        assert_eq!(dial(&AppAddr::Unix(path), limit), DialOutcome::Refused);
+        assert_eq!(dial(&AppAddr::Unix(path), limit), AppDialResult::Refused);
     }
 
     #[test]

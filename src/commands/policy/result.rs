@@ -99,7 +99,7 @@ impl ExplainedVerdict {
     }
 
     /// On a caller whom a client forwards, where requests are not judged by their paths.
-    pub(super) fn of_caller(caller: &Client, judged: &Result<Permit, Denial>) -> Self {
+    pub(super) fn for_forwarded_caller(caller: &Client, judged: &Result<Permit, Denial>) -> Self {
         let (reason, status) = match caller {
             Client::Anonymous => ("certificate_required", 401),
             Client::Authenticated(_) => ("denied", 403),

@@ -98,7 +98,7 @@ fn keep(args: &VaultArgs, path: &Path, mode: FileMode) -> Result<Exit, Fault> {
     Signals::unblock();
     telemetry::start_logging(&Log { format: None, level: LogLevel::Info, access: AccessLogFilter::Off });
     for warning in warnings(&args.vault) {
-        tracing::warn!("{warning}");
+        tracing::warn!(detail = %warning, "configuration warning");
     }
     let kept = sidecar::runtime(1)?.block_on(async {
         let internal =

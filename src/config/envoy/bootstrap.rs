@@ -247,7 +247,7 @@ impl MessageReader<'_> {
                     NamedSuite::Spoken(suite) if !suites.contains(&suite) => suites.push(suite),
                     NamedSuite::Spoken(_) => {}
                     NamedSuite::Weak => self.note(&item, "not spoken, and left out: no forward secrecy, or no AEAD"),
-                    NamedSuite::Unknown => {
+                    NamedSuite::UnknownFieldHandling => {
                         let help = match nearest(name, Tls12Suite::names()) {
                             Some(known) => format!("the nearest is {known}"),
                             None => format!("write some of {}", Tls12Suite::names().collect::<Vec<_>>().join(", ")),

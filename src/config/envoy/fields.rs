@@ -3,7 +3,7 @@
 mod clusters;
 mod listeners;
 
-use super::schema::{Message, Unknown, empty, honoured, ignored, message, messages, only, refused};
+use super::schema::{Message, UnknownFieldHandling, empty, honoured, ignored, message, messages, only, refused};
 
 const OWN_STATISTICS: &str = "our statistics are our own";
 const OWN_PROGRAM: &str = "it concerns Envoy's inner working";
@@ -16,7 +16,7 @@ const NO_ACCESS_LOG: &str = "no access log of Envoy's is written";
 /// `envoy.config.bootstrap.v3.Bootstrap`
 pub(super) static BOOTSTRAP: Message = Message {
     kind: None,
-    unknown: Unknown::Noted,
+    unknown: UnknownFieldHandling::Warned,
     fields: &[
         message("admin", &ADMIN),
         message("node", &NODE),
@@ -62,7 +62,7 @@ pub(super) static BOOTSTRAP: Message = Message {
 
 static ADMIN: Message = Message {
     kind: None,
-    unknown: Unknown::Noted,
+    unknown: UnknownFieldHandling::Warned,
     fields: &[
         message("address", &ADDRESS),
         refused("allow_paths", "all that is answered there is read-only"),
@@ -76,7 +76,7 @@ static ADMIN: Message = Message {
 
 static NODE: Message = Message {
     kind: None,
-    unknown: Unknown::Noted,
+    unknown: UnknownFieldHandling::Warned,
     fields: &[
         honoured("id", "shown as the name of the node: it holds the container's address and the instance"),
         ignored("cluster", NAMED_ELSEWHERE),
@@ -94,7 +94,7 @@ static NODE: Message = Message {
 
 static STATIC_RESOURCES: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         messages("listeners", &listeners::LISTENER),
         messages("clusters", &clusters::CLUSTER),
@@ -104,7 +104,7 @@ static STATIC_RESOURCES: Message = Message {
 
 static ADDRESS: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("socket_address", &SOCKET_ADDRESS),
         refused("pipe", "only TCP is supported"),
@@ -114,7 +114,7 @@ static ADDRESS: Message = Message {
 
 static SOCKET_ADDRESS: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("address", "an IPv4 or IPv6 address"),
         honoured("port_value", "the port"),

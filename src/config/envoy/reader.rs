@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::schema::{Handling, Message, MessageField, Unknown};
+use super::schema::{FieldHandling, Message, MessageField, UnknownFieldHandling};
 use super::yaml;
 use super::yaml::Node;
 use crate::diagnostics::redact::{may_be_secret_name, quote};
@@ -140,22 +140,22 @@ impl<'p> MessageReader<'p> {
 
     fn check_field(&mut self, at: &LocatedNode<'_>, field: &MessageField) {
         match &field.handling {
-            Handling::Message(message) => self.check_keys(at, message),
-            Handling::Messages(message) => match at.node {
+            FieldHandling::Message(message) => self.check_keys(at, message),
+            FieldHandling::Messages(message) => match at.node {
                 Node::List(_) => at.items().iter().for_each(|item| self.check_keys(item, message)),
                 Node::Null => {}
                 node => self.reject(at, format!("expected a list, found {}", node.kind()), "begin each with -"),
             },
-            Handling::Honoured(_) | Handling::Ignored(_) => {}
-            Handling::Only(words) => match at.node {
+            FieldHandling::Honoured(_) | FieldHandling::Ignored(_) => {}
+            FieldHandling::Only(words) => match at.node {
                 Node::Null => {}
                 node if node.text().is_some_and(|text| words.contains(&text)) => {}
                 _ => self.reject(at, format!("only {} is supported", words.join(" or ")), "write that, or nothing"),
             },
-            Handling::Refused(_) if at.node.is_unset() => {}
-            Handling::Empty(_) if matches!(at.node, Node::Map(entries) if entries.is_empty()) => {}
-            Handling::Empty(_) if at.node.is_unset() => {}
-            Handling::Refused(why) | Handling::Empty(why) => {
+            FieldHandling::Refused(_) if at.node.is_unset() => {}
+            FieldHandling::Empty(_) if matches!(at.node, Node::Map(entries) if entries.is_empty()) => {}
+            FieldHandling::Empty(_) if at.node.is_unset() => {}
+            FieldHandling::Refused(why) | FieldHandling::Empty(why) => {
                 self.reject(at, format!("not supported: {why}"), "leave it out")
             }
         }
@@ -173,7 +173,7 @@ impl<'p> MessageReader<'p> {
             self.wrong(&at, format!("this form of {} is not supported", known.name), format!("write {}", known.name));
         } else if node.is_default() {
             // Every field of a newer Envoy that a writer spells out.
-        } else if message.unknown == Unknown::Noted || is_enum_like(node) {
+        } else if message.unknown == UnknownFieldHandling::Warned || is_enum_like(node) {
             self.note(&at, "not known, and ignored");
         } else {
             self.wrong(&at, "not known, and it may decide what clients or the app see", "leave it out");

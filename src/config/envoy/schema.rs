@@ -5,28 +5,28 @@ pub(super) struct Message {
     /// The only `@type` it may be of, where a document may hold messages of any type.
     pub(super) kind: Option<&'static str>,
     /// What becomes of a field that is not in the list and says something.
-    pub(super) unknown: Unknown,
+    pub(super) unknown: UnknownFieldHandling,
     /// Every field of it that we know, which is all that Envoy 1.40 has.
     pub(super) fields: &'static [MessageField],
 }
 
 /// What becomes of a field that is not known and has no default value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(super) enum UnknownFieldHandling {
     /// It may decide who comes in or what becomes of the bytes.
     Refused,
     /// It concerns Envoy as a program. A newer Diego must not stop an app, so a line in the log is all.
-    Noted,
+    Warned,
 }
 
 /// A field of a message.
 pub(super) struct MessageField {
     pub(super) name: &'static str,
-    pub(super) handling: Handling,
+    pub(super) handling: FieldHandling,
 }
 
 /// What becomes of a field.
-pub(super) enum Handling {
+pub(super) enum FieldHandling {
     /// The field is a message.
     Message(&'static Message),
     /// The field is a list of messages.
@@ -55,31 +55,31 @@ pub struct ManualRow {
 }
 
 pub(super) const fn message(name: &'static str, message: &'static Message) -> MessageField {
-    MessageField { name, handling: Handling::Message(message) }
+    MessageField { name, handling: FieldHandling::Message(message) }
 }
 
 pub(super) const fn messages(name: &'static str, message: &'static Message) -> MessageField {
-    MessageField { name, handling: Handling::Messages(message) }
+    MessageField { name, handling: FieldHandling::Messages(message) }
 }
 
 pub(super) const fn honoured(name: &'static str, how: &'static str) -> MessageField {
-    MessageField { name, handling: Handling::Honoured(how) }
+    MessageField { name, handling: FieldHandling::Honoured(how) }
 }
 
 pub(super) const fn ignored(name: &'static str, why: &'static str) -> MessageField {
-    MessageField { name, handling: Handling::Ignored(why) }
+    MessageField { name, handling: FieldHandling::Ignored(why) }
 }
 
 pub(super) const fn only(name: &'static str, words: &'static [&'static str]) -> MessageField {
-    MessageField { name, handling: Handling::Only(words) }
+    MessageField { name, handling: FieldHandling::Only(words) }
 }
 
 pub(super) const fn refused(name: &'static str, why: &'static str) -> MessageField {
-    MessageField { name, handling: Handling::Refused(why) }
+    MessageField { name, handling: FieldHandling::Refused(why) }
 }
 
 pub(super) const fn empty(name: &'static str, why: &'static str) -> MessageField {
-    MessageField { name, handling: Handling::Empty(why) }
+    MessageField { name, handling: FieldHandling::Empty(why) }
 }
 
 impl Message {
@@ -103,21 +103,21 @@ impl Message {
         for field in self.fields {
             let path = within(field.name);
             let (fate, meaning) = match &field.handling {
-                Handling::Message(message) => {
+                FieldHandling::Message(message) => {
                     message.add_rows(&path, rows);
                     continue;
                 }
-                Handling::Messages(message) => {
+                FieldHandling::Messages(message) => {
                     message.add_rows(&format!("{path}[]"), rows);
                     continue;
                 }
-                Handling::Honoured(how) => ("honoured", (*how).to_owned()),
-                Handling::Ignored(why) => ("ignored", (*why).to_owned()),
-                Handling::Only(words) => {
+                FieldHandling::Honoured(how) => ("honoured", (*how).to_owned()),
+                FieldHandling::Ignored(why) => ("ignored", (*why).to_owned()),
+                FieldHandling::Only(words) => {
                     let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
                     ("refused", format!("unless it is absent or {}", words.join(" or ")))
                 }
-                Handling::Refused(why) | Handling::Empty(why) => {
+                FieldHandling::Refused(why) | FieldHandling::Empty(why) => {
                     ("refused", format!("unless it is false, 0 or empty: {why}"))
                 }
             };

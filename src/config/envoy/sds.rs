@@ -8,7 +8,7 @@ use std::path::Path;
 use base64ct::{Base64, Encoding};
 
 use super::reader::{FieldProblem, LocatedNode, MessageReader};
-use super::schema::{Message, Unknown, honoured, ignored, message, messages, only, refused};
+use super::schema::{Message, UnknownFieldHandling, honoured, ignored, message, messages, only, refused};
 use crate::diagnostics::Diagnostics;
 use crate::diagnostics::redact::{may_be_secret_in_name, quote};
 use crate::policy::{AltName, AltNameKind};
@@ -165,7 +165,7 @@ const NO_SUCH_CHECK: &str = "it is not checked";
 /// `envoy.service.discovery.v3.DiscoveryResponse`
 pub(super) static RESPONSE: Message = Message {
     kind: None,
-    unknown: Unknown::Noted,
+    unknown: UnknownFieldHandling::Warned,
     fields: &[
         messages("resources", &SECRET),
         ignored("version_info", "Diego always writes 0: what counts is what the file holds"),
@@ -179,7 +179,7 @@ pub(super) static RESPONSE: Message = Message {
 
 static SECRET: Message = Message {
     kind: Some("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"),
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("name", "what `envoy.yaml` names"),
         message("tls_certificate", &TLS_CERTIFICATE),
@@ -191,7 +191,7 @@ static SECRET: Message = Message {
 
 static TLS_CERTIFICATE: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("certificate_chain", &DATA),
         message("private_key", &DATA),
@@ -206,7 +206,7 @@ static TLS_CERTIFICATE: Message = Message {
 
 static DATA: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("inline_string", "PEM"),
         honoured("inline_bytes", "PEM in base64"),
@@ -218,7 +218,7 @@ static DATA: Message = Message {
 
 static VALIDATION_CONTEXT: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("trusted_ca", &DATA),
         messages("match_subject_alt_names", &STRING_MATCHER),
@@ -241,7 +241,7 @@ static VALIDATION_CONTEXT: Message = Message {
 
 static TYPED_MATCHER: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("san_type", "`DNS`, `EMAIL`, `URI` or `IP_ADDRESS`"),
         message("matcher", &STRING_MATCHER),
@@ -251,7 +251,7 @@ static TYPED_MATCHER: Message = Message {
 
 static STRING_MATCHER: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured(
             "exact",

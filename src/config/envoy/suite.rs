@@ -10,7 +10,7 @@ pub(super) enum NamedSuite {
     /// One that Envoy can speak and we cannot: it has no forward secrecy, or no AEAD.
     Weak,
     /// None that Envoy knows.
-    Unknown,
+    UnknownFieldHandling,
 }
 
 /// OpenSSL's name, IANA's name.
@@ -45,7 +45,7 @@ impl Tls12Suite {
         match SPOKEN.iter().find(|(_, openssl, iana)| [*openssl, *iana].contains(&name)) {
             Some((suite, ..)) => NamedSuite::Spoken(*suite),
             None if WEAK.contains(&name) => NamedSuite::Weak,
-            None => NamedSuite::Unknown,
+            None => NamedSuite::UnknownFieldHandling,
         }
     }
 

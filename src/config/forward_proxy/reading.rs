@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Announce, DEFAULT_PORT, ForwardProxy, ListedHosts, PortMapping};
+use super::{DEFAULT_PORT, ForwardProxy, ListedHosts, PortMapping, ProxyEnvironment};
 use crate::config::options::{OPTIONS, Opt};
 use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings};
 use crate::config::raw_value::RawValue;
@@ -52,7 +52,7 @@ impl OptionReader {
             return Err(self.report(problem.at(self.place_of("forward-proxy-secret", &place))));
         }
         let announce = announce?;
-        if secret && announce == Announce::Off {
+        if secret && announce == ProxyEnvironment::Off {
             let problem = Problem::new("nobody would be told the password", "leave out --forward-proxy-announce off");
             return Err(self.report(problem.at(self.place_of("forward-proxy-secret", &place))));
         }

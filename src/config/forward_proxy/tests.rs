@@ -22,7 +22,7 @@ fn there_is_none_unless_it_is_asked_for_and_then_it_is_on_loopback_and_refuses_w
     assert_eq!(ConfigInput::default().config().forward_proxy, None);
     let found = proxy(&ConfigInput::default().flag("forward-proxy", "on"));
     assert_eq!(found.listen.to_string(), "127.0.0.1:61445");
-    assert_eq!((found.unlisted, found.announce, found.secret), (Unlisted::Refuse, Announce::Cf, false));
+    assert_eq!((found.unlisted, found.announce, found.secret), (Unlisted::Refuse, ProxyEnvironment::Cf, false));
     assert_eq!(found.position(&target("anybody:80")), None);
     let file = ConfigInput::default().file("forward-proxy = \"unix:/run/p\"\nforward-proxy-to = [\"b:1\"]\n");
     assert_eq!(proxy(&file).listen.to_string(), "unix:/run/p");

@@ -92,8 +92,8 @@ impl LastGoodSources {
     /// What `served` is to be served with, if it is all there and something of it is new.
     pub(super) fn build(&self, served: &ServedConfig) -> Option<(Option<&Pair>, ClientAuth)> {
         let pair = match &served.pair {
-            PairUse::Shown(place, _) => Some(self.pairs[*place].parsed()?),
-            PairUse::Known(source) => {
+            PairUse::Served(pair_index, _) => Some(self.pairs[*pair_index].parsed()?),
+            PairUse::IdentityOnly(source) => {
                 self.pairs.iter().find(|last_good| last_good.source == *source).and_then(LastGood::parsed)
             }
         };

@@ -22,7 +22,7 @@ impl Rotator {
         clients: &ClientAuthConfig,
     ) -> SnapshotReceiver {
         let pair = intern(&mut self.pairs, pair.clone());
-        self.add_served(PairUse::Shown(pair, settings.clone()), clients)
+        self.add_served(PairUse::Served(pair, settings.clone()), clients)
     }
 
     /// Registers a listener without TLS, and gives the receiver of its snapshots. Rules that compare with ourselves are kept by the pair of
@@ -36,7 +36,7 @@ impl Rotator {
         if is_there {
             intern(&mut self.pairs, pair.clone());
         }
-        self.add_served(PairUse::Known(pair.clone()), clients)
+        self.add_served(PairUse::IdentityOnly(pair.clone()), clients)
     }
 
     fn add_served(&mut self, pair: PairUse, clients: &ClientAuthConfig) -> SnapshotReceiver {
@@ -94,7 +94,7 @@ impl Rotator {
     /// Registers a pair that no listener need show to be told of.
     pub fn add_pair(&mut self, pair: &PairSource) {
         let pair = intern(&mut self.pairs, pair.clone());
-        self.bare_pairs.push(pair);
+        self.unlistened_pairs.push(pair);
     }
 }
 

@@ -18,18 +18,18 @@ pub(super) struct ServedConfig {
 /// What a listener does with a pair.
 #[derive(Debug, PartialEq)]
 pub(super) enum PairUse {
-    /// It is shown, under these settings. Its place among the pairs.
-    Shown(usize, TlsSettings),
+    /// Handshakes are served with it, under these settings. Its index among the pairs.
+    Served(usize, TlsSettings),
     /// It says who we are, if it is among the pairs and there: TLS is off.
-    Known(PairSource),
+    IdentityOnly(PairSource),
 }
 
 /// What one outbound listener is served with.
 #[derive(Debug)]
 pub(super) struct ServedOutbound {
-    /// Its place among the pairs.
+    /// Its index among the pairs.
     pub(super) pair: usize,
-    /// Its place among those who vouch for servers.
+    /// Its index among those who vouch for servers.
     pub(super) trust: usize,
     pub(super) settings: OutboundSettings,
     pub(super) snapshots: SnapshotPublisher<OutboundSnapshot>,
@@ -38,7 +38,7 @@ pub(super) struct ServedOutbound {
 /// Who vouches for those who sign tokens.
 #[derive(Debug)]
 pub(super) struct ServedTokenTrust {
-    /// Its place among the client CAs and rules.
+    /// Its index among the client CAs and rules.
     pub(super) client_policy: usize,
     pub(super) snapshots: SnapshotPublisher<Arc<ClientPolicy>>,
 }

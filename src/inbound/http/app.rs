@@ -99,7 +99,7 @@ impl AppConnections {
 
     async fn open(&self, budget: &Arc<MemoryBudget>) -> Result<AppConnection, AppConnectError> {
         let dialled = self.waiting().dialled.take();
-        let stream = match dialled.filter(|(stream, since)| !self.is_too_old(*since) && !stream.has_hung_up()) {
+        let stream = match dialled.filter(|(stream, since)| !self.is_too_old(*since) && !stream.has_peer_closed()) {
             Some((stream, _)) => stream,
             None => self.upstream.dial().await?,
         };
@@ -111,7 +111,7 @@ impl AppConnections {
         if self.is_too_old(since) {
             // Those in front of it have waited even longer.
             connection.finish();
-            self.waiting().let_go(Instant::now(), self.idle_timeout);
+            self.waiting().close_expired(Instant::now(), self.idle_timeout);
             return None;
         }
         Some(connection)
@@ -159,7 +159,7 @@ impl AppConnections {
     /// Does what is to be done now with those that wait; when there will be something to do next.
     fn expire_idle(&self) -> Option<Instant> {
         let mut waiting = self.waiting();
-        waiting.next_look = waiting.let_go(Instant::now(), self.idle_timeout);
+        waiting.next_look = waiting.close_expired(Instant::now(), self.idle_timeout);
         waiting.next_look
     }
 
@@ -189,7 +189,7 @@ impl Drop for AppConnections {
 
 impl IdleConnections {
     /// Closes those that have waited for `idle_timeout` at `now`, and lets others rest; when there will be something to do next.
-    fn let_go(&mut self, now: Instant, idle_timeout: Duration) -> Option<Instant> {
+    fn close_expired(&mut self, now: Instant, idle_timeout: Duration) -> Option<Instant> {
         let has_expired = |since: Instant| now.duration_since(since) >= idle_timeout;
         self.dialled.take_if(|(_, since)| has_expired(*since));
         let mut next = self.dialled.as_ref().map(|(_, since)| *since + idle_timeout);

@@ -27,7 +27,7 @@ pub(super) struct AppResponseBody {
     /// `None` once it has ended.
     exchange: Option<Box<AppExchange>>,
     /// What the client leaves room for, over HTTP/2.
-    room: Option<Arc<StreamBacklog>>,
+    stream_backlog: Option<Arc<StreamBacklog>>,
     /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
@@ -141,13 +141,13 @@ impl AppExchange {
 
 impl AppResponseBody {
     /// `inner`, with all that is held until it has ended.
-    pub(super) fn new(inner: Incoming, exchange: AppExchange, room: Option<Arc<StreamBacklog>>) -> Self {
-        if let Some(room) = &room {
-            room.begin();
+    pub(super) fn new(inner: Incoming, exchange: AppExchange, stream_backlog: Option<Arc<StreamBacklog>>) -> Self {
+        if let Some(stream_backlog) = &stream_backlog {
+            stream_backlog.begin();
         }
         let request_body = Arc::clone(&exchange.request_body);
         let mut body =
-            Self { inner, exchange: Some(Box::new(exchange)), room, whole: None, request_body, memory: None };
+            Self { inner, exchange: Some(Box::new(exchange)), stream_backlog, whole: None, request_body, memory: None };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -164,7 +164,7 @@ impl AppResponseBody {
         if may_reuse && request_body.is_done() {
             guard.connection().apps.put(app);
         }
-        match self.room {
+        match self.stream_backlog {
             Some(_) => self.whole = Some(entry),
             None => entry.close(None),
         }
@@ -200,8 +200,8 @@ impl Body for AppResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<ResponseBytes>>>> {
         let Poll::Ready(mut frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
-            if let Some(room) = &self.room {
-                room.wait_for_app();
+            if let Some(stream_backlog) = &self.stream_backlog {
+                stream_backlog.wait_for_app();
             }
             return Poll::Pending;
         };
@@ -216,20 +216,21 @@ impl Body for AppResponseBody {
             }
             None => {
                 self.complete();
-                if self.room.as_ref().is_some_and(|room| room.poll_end(cx).is_pending()) {
+                if self.stream_backlog.as_ref().is_some_and(|stream_backlog| stream_backlog.poll_end(cx).is_pending()) {
                     return Poll::Pending;
                 }
             }
         }
-        let counted = |bytes: Bytes| match &self.room {
-            Some(room) => room.fill(bytes),
+        let counted = |bytes: Bytes| match &self.stream_backlog {
+            Some(stream_backlog) => stream_backlog.fill(bytes),
             None => bytes.into(),
         };
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(counted))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && !self.room.as_ref().is_some_and(|room| room.holds_end_back())
+        self.inner.is_end_stream()
+            && !self.stream_backlog.as_ref().is_some_and(|stream_backlog| stream_backlog.holds_end_back())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -239,7 +240,11 @@ impl Body for AppResponseBody {
 
 impl Drop for AppResponseBody {
     fn drop(&mut self) {
-        let stalled = self.room.as_ref().filter(|room| room.is_stalled()).map(|_| RequestReason::ClientStalled);
+        let stalled = self
+            .stream_backlog
+            .as_ref()
+            .filter(|stream_backlog| stream_backlog.is_stalled())
+            .map(|_| RequestReason::ClientStalled);
         if let Some(entry) = self.whole.take() {
             entry.close(stalled);
         }

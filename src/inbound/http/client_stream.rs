@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::http::HangUp;
+use crate::http::PeerClosed;
 use crate::io::PlainStream;
 use crate::sys::socket;
 use crate::telemetry::CloseReason;
@@ -83,9 +83,9 @@ pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool) -> CloseReason
     }
 }
 
-impl HangUp for ClientStream {
-    fn has_hung_up(&self) -> bool {
-        socket::has_hung_up(self.tcp())
+impl PeerClosed for ClientStream {
+    fn has_peer_closed(&self) -> bool {
+        socket::has_peer_closed(self.tcp())
     }
 }
 

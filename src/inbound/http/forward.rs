@@ -35,8 +35,8 @@ const BODY_MEMORY: usize = 16 * 1024;
 
 /// What a client of HTTP/2 may send of one request before the app has taken it, in bytes, and the same where memory is not scarce, so that an
 /// upload need not wait for each turn of the app.
-const STREAM_WINDOW: u32 = 64 * 1024;
-const LARGE_STREAM_WINDOW: u32 = 256 * 1024;
+const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
+const LARGE_CLIENT_STREAM_WINDOW: u32 = 256 * 1024;
 
 /// So many large windows have to fit in the memory for what clients and apps do not take.
 const LARGE_WINDOWS: usize = 256;
@@ -48,8 +48,8 @@ const WINDOWS_OF_CONNECTION: u32 = 64;
 /// What a client of HTTP/2 may send of one request before the app has taken it, in bytes, where `budget` has to hold it.
 pub(super) fn stream_window(budget: &MemoryBudget) -> u32 {
     match budget.limit() {
-        Some(limit) if limit < LARGE_WINDOWS * LARGE_STREAM_WINDOW as usize => STREAM_WINDOW,
-        Some(_) | None => LARGE_STREAM_WINDOW,
+        Some(limit) if limit < LARGE_WINDOWS * LARGE_CLIENT_STREAM_WINDOW as usize => CLIENT_STREAM_WINDOW,
+        Some(_) | None => LARGE_CLIENT_STREAM_WINDOW,
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) struct RequestContext<'a> {
     /// What its connection may become.
     pub(super) upgrade: Option<&'a UpgradeSlot>,
     /// What its client leaves room for, over HTTP/2.
-    pub(super) room: Option<Arc<StreamBacklog>>,
+    pub(super) stream_backlog: Option<Arc<StreamBacklog>>,
     /// How much of its body is read at a time, and what its client has not been sent yet, over HTTP/1.1.
     pub(super) pace: Option<(PartSize, UnsentBytes)>,
 }
@@ -129,9 +129,10 @@ pub(super) async fn answer(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let RequestContext { in_flight, upgrade, room, pace, .. } = arrival;
+    let RequestContext { in_flight, upgrade, stream_backlog, pace, .. } = arrival;
     let (part, unsent) = pace.unzip();
-    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, room, part, unsent };
+    let forwarded =
+        RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, stream_backlog, part, unsent };
     forwarded.send(parts, body, entry).await
 }
 
@@ -214,7 +215,7 @@ struct RequestForwarder<'a> {
     asked: Option<HeaderValue>,
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
-    room: Option<Arc<StreamBacklog>>,
+    stream_backlog: Option<Arc<StreamBacklog>>,
     part: Option<PartSize>,
     unsent: Option<UnsentBytes>,
 }
@@ -298,7 +299,7 @@ impl RequestForwarder<'_> {
                         grpc: self.grpc,
                         asked: self.asked,
                         upgrade: self.upgrade,
-                        room: self.room,
+                        stream_backlog: self.stream_backlog,
                         unsent: self.unsent,
                     };
                     return rest.respond(response, exchange).await;
@@ -379,7 +380,7 @@ struct ResponseContext<'a> {
     grpc: bool,
     asked: Option<HeaderValue>,
     upgrade: Option<&'a UpgradeSlot>,
-    room: Option<Arc<StreamBacklog>>,
+    stream_backlog: Option<Arc<StreamBacklog>>,
     unsent: Option<UnsentBytes>,
 }
 
@@ -445,7 +446,7 @@ impl ResponseContext<'_> {
         let (head, body) = response.into_parts();
         let is_absent = head.status == StatusCode::NOT_MODIFIED && body.is_end_stream() && !is_http2;
         let part = exchange.app.part().clone();
-        let body = AppResponseBody::new(body, exchange, self.room);
+        let body = AppResponseBody::new(body, exchange, self.stream_backlog);
         if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| is_absent).and_then(content_length) {
             return Response::from_parts(head, Either::Right(LocalReplyBody::absent(length)));
         }

@@ -37,7 +37,7 @@ const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const BEHIND_HEAD: usize = 8 * 1024;
 
 /// How a run of requests ended: the connection is silent and gives up what serves requests ([`PARK_AFTER`]), or it is done.
-enum ServeOutcome {
+enum IdleOrClosed {
     Idle { stream: ClientStream, first: Vec<u8> },
     Closed(ServeResult),
 }
@@ -60,8 +60,8 @@ pub(super) fn serve<'a>(
             }
             // What serves requests is gone while there are none.
             match Box::pin(serve_until_idle(stream, first, connection, watch, entry)).await {
-                ServeOutcome::Idle { stream: rest, first: behind } => (stream, first) = (rest, behind),
-                ServeOutcome::Closed(served) => return served,
+                IdleOrClosed::Idle { stream: rest, first: behind } => (stream, first) = (rest, behind),
+                IdleOrClosed::Closed(served) => return served,
             }
         }
     }
@@ -127,7 +127,7 @@ async fn serve_until_idle(
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
-) -> ServeOutcome {
+) -> IdleOrClosed {
     let config = &connection.config;
     let backlogs = &connection.service.budgets.backlogs;
     let reservation = backlogs.reservation();
@@ -147,7 +147,8 @@ async fn serve_until_idle(
                 None => (Err(HeadRejection::NotHttp), None),
             };
             let may_switch = head.is_ok_and(|head| head.switch.is_some());
-            let arrival = RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), room: None, pace };
+            let arrival =
+                RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), stream_backlog: None, pace };
             let answer = answer(&connection, request, arrival).await;
             if may_switch && !slot.is_set() {
                 heads.resume();
@@ -189,7 +190,7 @@ async fn serve_until_idle(
                     Some(at) if at <= now && ending.is_none() => {
                         let (paced, first) = take_apart(serving);
                         let (stream, _) = paced.into_inner();
-                        return ServeOutcome::Idle { stream, first };
+                        return IdleOrClosed::Idle { stream, first };
                     }
                     Some(at) if at > now => look.as_mut().reset(at),
                     _ => look.as_mut().reset(now + PARK_AFTER),
@@ -207,7 +208,7 @@ async fn serve_until_idle(
     let (stream, is_evicted) = paced.into_inner();
     if is_evicted {
         entry.set_error(&NoBacklogProgress);
-        return ServeOutcome::Closed(ServeResult::evicted(&stream));
+        return IdleOrClosed::Closed(ServeResult::evicted(&stream));
     }
     let pending = slot.take();
     let reason = match (ending, &done) {
@@ -219,7 +220,7 @@ async fn serve_until_idle(
     if let (Some(Ok(())), Some(pending)) = (&done, pending)
         && let Some(app) = pending.app().await
     {
-        return ServeOutcome::Closed(ServeResult::Upgraded { stream, first, app: Box::new(app) });
+        return IdleOrClosed::Closed(ServeResult::Upgraded { stream, first, app: Box::new(app) });
     }
     // hyper has an error for answers that it could not bring to their end; whoever has given them has noted why, and is not busy any more.
     let is_cut = match &done {
@@ -227,7 +228,7 @@ async fn serve_until_idle(
         Some(Err(error)) => is_busy || error.is_user(),
         None => is_busy,
     };
-    ServeOutcome::Closed(ServeResult::Over { stream, reason, is_cut })
+    IdleOrClosed::Closed(ServeResult::Over { stream, reason, is_cut })
 }
 
 /// The connection below, and what was read of it that nobody has acted on.

@@ -18,7 +18,7 @@ use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
 use super::forward::{RequestContext, answer, connection_window, stream_window};
 use super::ready::ServeResult;
-use super::response_backlog::{ResponseBacklog, StallCheck, StreamExecutor};
+use super::response_backlog::{ResponseBacklog, ResponseStallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
 use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames, io_cause};
@@ -165,10 +165,16 @@ async fn serve_requests(
     let executor = StreamExecutor::new(config.window_timeout);
     let streams = executor.clone();
     let service = service_fn(|request| {
-        let (connection, room) = (Arc::clone(connection), streams.begin(backlog));
+        let (connection, stream_backlog) = (Arc::clone(connection), streams.begin(backlog));
         // In a box of its own: it is handed on by value before it runs.
         Box::pin(async move {
-            let arrival = RequestContext { head: None, in_flight: None, upgrade: None, room: Some(room), pace: None };
+            let arrival = RequestContext {
+                head: None,
+                in_flight: None,
+                upgrade: None,
+                stream_backlog: Some(stream_backlog),
+                pace: None,
+            };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         })
     });
@@ -185,7 +191,7 @@ async fn serve_requests(
     let mut expiring = pin!(connection.apps.expire());
     let mut look = connection.service.timeouts.idle.map(|limit| Box::pin(sleep(limit)));
     let (mut ending, mut deadline, mut is_shutting_down) = (None, None, false);
-    let mut untaken: Option<StallCheck> = None;
+    let mut untaken: Option<ResponseStallCheck> = None;
     let done = loop {
         match watch.state(entry) {
             ConnectionState::Serving => {}
@@ -210,7 +216,7 @@ async fn serve_requests(
             () = watch.changed() => {}
             () = end_of(&mut deadline) => break None,
             () = backlog.grew.notified(), if untaken.is_none() => {
-                untaken = Some(StallCheck::new(shared.locked().stream.delivered()));
+                untaken = Some(ResponseStallCheck::new(shared.locked().stream.delivered()));
             }
             () = poll_fn(|cx| untaken.as_mut().map_or(Poll::Pending, |untaken| untaken.poll_check(cx))) => {
                 let is_stuck = untaken.as_mut().is_some_and(|untaken| untaken.is_stuck(shared.locked().stream.delivered()));

@@ -115,7 +115,7 @@ async fn first_words(
     entry.fields.generation = Some(snapshot.generation);
     let ClientStream::Plain(stream) = stream else { return Ok(ClientProtocol::Http1) };
     // What never comes to its end is HTTP/1.1's to refuse.
-    let is_http2 = timeout(connection.config.head_timeout, stream.begins_with(PREFACE)).await.unwrap_or(false);
+    let is_http2 = timeout(connection.config.head_timeout, stream.starts_with(PREFACE)).await.unwrap_or(false);
     Ok(if is_http2 { ClientProtocol::Http2 } else { ClientProtocol::Http1 })
 }
 

@@ -23,7 +23,7 @@ use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
 /// How often a stream that waits for room is looked at, and how long it may wait while memory is short.
-const LOOK: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks at a connection that is stuck after which it has to go as a whole: its streams have had theirs by then.
 const STREAMS_FIRST: u8 = 5;
@@ -44,7 +44,7 @@ pub(super) struct ResponseBacklog {
 
 /// Looks, once a second, whether a connection that keeps more than it may goes on at all.
 #[derive(Debug)]
-pub(super) struct StallCheck {
+pub(super) struct ResponseStallCheck {
     watch: BacklogWatch,
     stuck: u8,
 }
@@ -70,7 +70,7 @@ pub(super) type ResponseBytes = CountedBytes<ReservedBytes>;
 /// What a part of an answer takes of the room there is.
 #[derive(Debug)]
 pub(super) struct ReservedBytes {
-    room: Arc<StreamBacklog>,
+    stream_backlog: Arc<StreamBacklog>,
     /// Given back with it.
     _reservation: Reservation,
     bytes: usize,
@@ -119,16 +119,16 @@ impl ResponseBacklog {
 
 impl Drop for ReservedBytes {
     fn drop(&mut self) {
-        self.room.backlog.kept.fetch_sub(self.bytes, Ordering::Relaxed);
-        if self.room.kept.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes
-            && let Some(waker) = self.room.waker().take()
+        self.stream_backlog.backlog.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.stream_backlog.kept.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes
+            && let Some(waker) = self.stream_backlog.waker().take()
         {
             waker.wake();
         }
     }
 }
 
-impl StallCheck {
+impl ResponseStallCheck {
     /// `delivered` bytes have been taken so far.
     pub(super) fn new(delivered: u64) -> Self {
         Self { watch: BacklogWatch::new(Transferred { up: 0, down: delivered }), stuck: 0 }
@@ -178,7 +178,7 @@ impl StreamBacklog {
         }
         let (length, reservation) = (bytes.len(), self.backlog.keep(bytes.len()));
         self.kept.fetch_add(length, Ordering::Relaxed);
-        let kept = ReservedBytes { room: Arc::clone(self), _reservation: reservation, bytes: length };
+        let kept = ReservedBytes { stream_backlog: Arc::clone(self), _reservation: reservation, bytes: length };
         ResponseBytes::new(bytes, Some(kept))
     }
 
@@ -229,17 +229,17 @@ impl StreamExecutor {
 
     /// The room of the stream that is run next, on a connection with this `backlog`.
     pub(super) fn begin(&self, backlog: &Arc<ResponseBacklog>) -> Arc<StreamBacklog> {
-        let room = Arc::new(StreamBacklog::new(backlog));
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&room));
-        room
+        let stream_backlog = Arc::new(StreamBacklog::new(backlog));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stream_backlog));
+        stream_backlog
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        let room = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(room) = room else { return drop(tokio::spawn(stream)) };
-        let mut wait = BacklogWait { room, limit: self.limit, timer: None };
+        let stream_backlog = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(stream_backlog) = stream_backlog else { return drop(tokio::spawn(stream)) };
+        let mut wait = BacklogWait { stream_backlog, limit: self.limit, timer: None };
         // One that is given up is dropped, and h2 resets it.
         tokio::spawn(async move {
             let mut stream = pin!(stream);
@@ -250,7 +250,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
 
 /// How long a stream has waited for room.
 struct BacklogWait {
-    room: Arc<StreamBacklog>,
+    stream_backlog: Arc<StreamBacklog>,
     limit: Option<Duration>,
     timer: Option<Box<WaitTimer>>,
 }
@@ -265,12 +265,12 @@ struct WaitTimer {
 impl BacklogWait {
     /// Ready once it was too long.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let room = &self.room;
-        if !room.waits.load(Ordering::Relaxed) {
+        let stream_backlog = &self.stream_backlog;
+        if !stream_backlog.waits.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
-        let look = self.limit.map_or(LOOK, |limit| limit.min(LOOK));
-        let parts = room.parts.load(Ordering::Relaxed);
+        let look = self.limit.map_or(CHECK_INTERVAL, |limit| limit.min(CHECK_INTERVAL));
+        let parts = stream_backlog.parts.load(Ordering::Relaxed);
         let begin = || WaitTimer { timer: Box::pin(sleep(look)), since: Instant::now(), parts };
         let wait = self.timer.get_or_insert_with(|| Box::new(begin()));
         if wait.parts != parts {
@@ -280,10 +280,11 @@ impl BacklogWait {
             ready!(wait.timer.as_mut().poll(cx));
             let waited = wait.since.elapsed();
             // Where the socket takes nothing, the connection makes room as a whole.
-            let has_to_go =
-                waited >= LOOK && room.backlog.is_under_pressure() && !room.backlog.is_blocked.load(Ordering::Relaxed);
+            let has_to_go = waited >= CHECK_INTERVAL
+                && stream_backlog.backlog.is_under_pressure()
+                && !stream_backlog.backlog.is_blocked.load(Ordering::Relaxed);
             if has_to_go || self.limit.is_some_and(|limit| waited >= limit) {
-                room.is_stalled.store(true, Ordering::Relaxed);
+                stream_backlog.is_stalled.store(true, Ordering::Relaxed);
                 return Poll::Ready(());
             }
             let left = self.limit.map_or(look, |limit| limit.saturating_sub(waited).min(look));

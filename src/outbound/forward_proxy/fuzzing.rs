@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request};
 
-use super::request_target::{NamedServer, ProxyRejection};
+use super::request_target::{ProxyRejection, RequestedServer};
 use crate::config::{Host, values};
 use crate::http::fuzzing::{AdmittedRequest, requests as judged};
 use crate::http::{HeadRules, HttpRole};
@@ -31,7 +31,7 @@ fn names_server(judged: &AdmittedRequest) -> bool {
     // As hyper makes it.
     let request = Request::builder().method(judged.method.as_str()).uri(&judged.target).body(());
     let Ok(request) = request else { panic!("what was judged has no method or target") };
-    let named = match NamedServer::of(&request) {
+    let named = match RequestedServer::of(&request) {
         Ok(named) => named,
         Err(refusal) => {
             let answer = refusal.answer();

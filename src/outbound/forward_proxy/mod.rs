@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 
 pub use authentication::ProxyPassword;
 pub use hosts::Hosts;
-use request_target::{NamedServer, ProxyRejection};
+use request_target::{ProxyRejection, RequestedServer};
 
 use super::http::{ExchangeResponse, ProtocolSwitch, RequestHandler, no_connection, origin_form, own_response};
 use crate::config::AccessLogFilter;
@@ -51,13 +51,13 @@ impl ProxyRequests {
         &self,
         request: &Request<Incoming>,
         entry: &mut OutboundLogEntry,
-    ) -> Result<NamedServer, ProxyRejection> {
+    ) -> Result<RequestedServer, ProxyRejection> {
         if let Some(password) = &self.password
             && !password.is_shown(request.headers())
         {
             return Err(ProxyRejection::AuthenticationRequired);
         }
-        let named = NamedServer::of(request)?;
+        let named = RequestedServer::of(request)?;
         if let Some(fields) = &mut entry.fields.request {
             fields.host = Some(named.authority.clone());
         }

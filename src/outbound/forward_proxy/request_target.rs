@@ -14,7 +14,7 @@ const HTTP_PORT: u16 = 80;
 
 /// The server that a request names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NamedServer {
+pub(super) struct RequestedServer {
     /// As it was written, without a user: what stands in Host.
     pub(super) authority: String,
     /// What that means.
@@ -42,7 +42,7 @@ pub(super) enum ProxyRejection {
     AuthenticationRequired,
 }
 
-impl NamedServer {
+impl RequestedServer {
     /// Whom `request` names: by CONNECT, or by a URL in its first line (RFC 9112, 3.2.2 and 3.2.3).
     pub(super) fn of<B>(request: &Request<B>) -> Result<Self, ProxyRejection> {
         let (method, uri) = (request.method(), request.uri());
@@ -143,7 +143,7 @@ mod tests {
 
     fn named(method: &str, uri: &str) -> Result<String, ProxyRejection> {
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-        NamedServer::of(&request).map(|named| named.target.to_string())
+        RequestedServer::of(&request).map(|named| named.target.to_string())
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
             ("TRACE", "http://backend/", ProxyRejection::MethodNotAllowed),
         ] {
             let Ok(request) = Request::builder().method(method).uri(uri).body(()) else { continue };
-            assert_eq!(NamedServer::of(&request), Err(expected), "{method} {uri}");
+            assert_eq!(RequestedServer::of(&request), Err(expected), "{method} {uri}");
         }
     }
 }

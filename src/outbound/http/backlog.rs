@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::budget::{MemoryBudget, Reservation};
-use crate::http::{CountedBytes, HangUp, MAX_HEAD};
+use crate::http::{CountedBytes, MAX_HEAD, PeerClosed};
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
@@ -382,9 +382,9 @@ impl<S: Side> BacklogStream<S> {
     }
 }
 
-impl<S: HangUp> HangUp for BacklogStream<S> {
-    fn has_hung_up(&self) -> bool {
-        self.stream.has_hung_up()
+impl<S: PeerClosed> PeerClosed for BacklogStream<S> {
+    fn has_peer_closed(&self) -> bool {
+        self.stream.has_peer_closed()
     }
 }
 

@@ -21,14 +21,14 @@ pub struct HttpShared {
     /// What each connection holds until it is closed; `None` once the process ends.
     guard: Arc<Mutex<Option<DrainGuard>>>,
     /// Room for connections that wait.
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
 }
 
 impl HttpShared {
     /// `waiting` connections at most wait for a request at once; those that are open when `phase` ends are closed, and hold `guard` until then.
     pub fn new(waiting: usize, phase: watch::Receiver<Phase>, guard: DrainGuard) -> Self {
-        let room = Arc::new(Semaphore::new(waiting.min(Semaphore::MAX_PERMITS)));
-        Self { phase, guard: Arc::new(Mutex::new(Some(guard))), room }
+        let capacity = Arc::new(Semaphore::new(waiting.min(Semaphore::MAX_PERMITS)));
+        Self { phase, guard: Arc::new(Mutex::new(Some(guard))), capacity }
     }
 
     /// Nothing begins any more that the end of the process would have to wait for.
@@ -55,7 +55,7 @@ pub(super) struct Pool {
 struct IdleChannel {
     channel: Channel,
     since: Instant,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
@@ -88,24 +88,24 @@ impl Pool {
         if channel.is_closed() {
             return;
         }
-        let place = match Arc::clone(&self.shared.room).try_acquire_owned() {
-            Ok(place) => place,
+        let permit = match Arc::clone(&self.shared.capacity).try_acquire_owned() {
+            Ok(permit) => permit,
             // In the place of the one that has waited the longest here, or nowhere.
             Err(_) if waiting.is_empty() => {
                 drop(waiting);
                 return channel.finish();
             }
             Err(_) => {
-                let IdleChannel { channel, place, .. } = waiting.remove(0);
+                let IdleChannel { channel, permit, .. } = waiting.remove(0);
                 self.dialler.counters.count_idle(-1);
                 channel.finish();
-                place
+                permit
             }
         };
         if waiting.is_empty() {
             self.changed.notify_one();
         }
-        waiting.push(IdleChannel { channel, since: Instant::now(), place });
+        waiting.push(IdleChannel { channel, since: Instant::now(), permit });
         self.dialler.counters.count_idle(1);
     }
 
@@ -139,7 +139,7 @@ impl Pool {
         let mut phase = self.shared.phase.clone();
         let mut generations = self.dialler.snapshots.as_ref().map(SnapshotReceiver::generations);
         loop {
-            let oldest = self.let_go(idle_timeout);
+            let oldest = self.close_expired(idle_timeout);
             if self.shared.has_ended() {
                 return;
             }
@@ -166,7 +166,7 @@ impl Pool {
     }
 
     /// As one sweep; since when the one waits that has waited the longest of those that stay.
-    fn let_go(&self, idle_timeout: Option<Duration>) -> Option<Instant> {
+    fn close_expired(&self, idle_timeout: Option<Duration>) -> Option<Instant> {
         let (now, generation, has_ended) = (Instant::now(), self.dialler.generation(), self.shared.has_ended());
         let mut waiting = self.waiting();
         let gone = waiting.extract_if(.., |one| {

@@ -22,7 +22,7 @@ use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
 use crate::budget::MemoryBudget;
 use crate::http::{
-    HangUp, HeadRejection, HeadRules, MAX_HEAD, RequestHead, RequestHeads, RequestInFlight, ScannedStream,
+    HeadRejection, HeadRules, MAX_HEAD, PeerClosed, RequestHead, RequestHeads, RequestInFlight, ScannedStream,
 };
 use crate::io::{AppStream, Socket};
 use crate::lifecycle::Phase;
@@ -115,9 +115,9 @@ impl ProtocolSwitch {
     }
 }
 
-impl HangUp for AppStream {
-    fn has_hung_up(&self) -> bool {
-        Self::has_hung_up(self)
+impl PeerClosed for AppStream {
+    fn has_peer_closed(&self) -> bool {
+        Self::has_peer_closed(self)
     }
 }
 

@@ -51,7 +51,7 @@ fn version_1_is_one_line_in_the_family_of_both_ends() {
 
 #[test]
 fn version_2_tells_everything_that_is_known() {
-    let announcement = ProxyHeader {
+    let header = ProxyHeader {
         addresses: addresses("[2001:db8::1]:1", "192.0.2.2:2"),
         alpn: Some(b"h2"),
         server_name: Some("a.example"),
@@ -59,7 +59,7 @@ fn version_2_tells_everything_that_is_known() {
         cipher: cipher_name(CipherSuite::TLS13_AES_128_GCM_SHA256),
         certificate: Some(ClientCertificate { common_name: Some("é"), subject: "CN=é,OU=app:x", earlier: false }),
     };
-    let bytes = announcement.v2();
+    let bytes = header.v2();
     let header = v2::Header::try_from(bytes.as_slice()).unwrap();
     let v2::Addresses::IPv6(addresses) = header.addresses else { panic!("{:?}", header.addresses) };
     assert_eq!(addresses.source_address.to_string(), "2001:db8::1");
@@ -112,17 +112,17 @@ proptest! {
         name in "(?s).{0,80}", subject in "(\\r\\n|\\x00|PROXY |QUIT\n|(?s).){0,80}", alpn: Vec<u8>, earlier: bool,
     ) {
         let certificate = Some(ClientCertificate { common_name: Some(&name), subject: &subject, earlier });
-        let announcement = ProxyHeader {
+        let header = ProxyHeader {
             addresses: Some(Addresses { source, destination }), alpn: Some(&alpn), server_name: Some(&name), certificate,
             ..ProxyHeader::default()
         };
-        let bytes = announcement.v2();
+        let bytes = header.v2();
         let tlvs = tlvs(&bytes);
         prop_assert_eq!(&tlvs.last().unwrap().1, subject.as_bytes());
         let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let ends = Some(Addresses { source: canonical(source), destination: canonical(destination) });
         prop_assert_eq!(ReceivedHeader::parse(&bytes), Ok(Some(ReceivedHeader { length: bytes.len(), addresses: ends })));
-        let line = announcement.v1();
+        let line = header.v1();
         prop_assert!(line.len() <= 107);
         prop_assert!(matches!(HeaderResult::parse(&line), HeaderResult::V1(Ok(_))));
         prop_assert_eq!(ReceivedHeader::parse(&line), Ok(Some(ReceivedHeader { length: line.len(), addresses: ends })));

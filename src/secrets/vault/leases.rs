@@ -115,7 +115,7 @@ impl TrackedLease {
         let mut wait = FIRST_BACK_OFF;
         let mut not_before = Instant::now();
         loop {
-            self.let_go(&session);
+            self.release(&session);
             // A token of a pair before may end first, and then its leases end with it.
             let token_ends = session.end_of_holder(&self.secret.lease.id).await;
             let own_end = self.granted + self.secret.lease.duration;
@@ -170,7 +170,7 @@ impl TrackedLease {
         let last = self.before.iter().map(|(ends, _)| *ends).max();
         if let Some(last) = last {
             sleep_until(last.into()).await;
-            self.let_go(session);
+            self.release(session);
         }
     }
 
@@ -259,12 +259,12 @@ impl TrackedLease {
     }
 
     /// What has ended needs no token.
-    fn let_go(&mut self, session: &VaultSession) {
+    fn release(&mut self, session: &VaultSession) {
         let now = Instant::now();
         self.before.retain(|(ends, holder)| {
             let has_expired = *ends <= now;
             if has_expired {
-                session.let_go(holder);
+                session.release(holder);
             }
             !has_expired
         });

@@ -141,7 +141,7 @@ impl VaultSession {
     }
 
     /// One lease that was to end with `held` has ended before; a token of an earlier pair that has no other is revoked.
-    pub(super) fn let_go(&self, held: &HeldToken) {
+    pub(super) fn release(&self, held: &HeldToken) {
         held.remove_lease();
         if !held.has_leases() {
             self.freed.notify_one();

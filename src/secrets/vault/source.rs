@@ -24,7 +24,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 pub struct VaultSource(Arc<VaultSession>);
 
 /// Why there is no secret, and what was asked when it came to that.
-struct SourceFailure {
+struct VaultFetchFailure {
     operation: VaultOperation,
     error: VaultError,
 }
@@ -58,7 +58,7 @@ impl VaultSource {
     async fn ask(
         &self,
         request: &Request,
-    ) -> Result<Result<(SecretResponse, Arc<HeldToken>), SourceError>, SourceFailure> {
+    ) -> Result<Result<(SecretResponse, Arc<HeldToken>), SourceError>, VaultFetchFailure> {
         let (operation, path, body) = match request {
             Request::Vault { path, version } => {
                 let version = version.map(|version| format!("?version={version}")).unwrap_or_default();
@@ -76,8 +76,8 @@ impl VaultSource {
                 return Ok(Err(SourceError::failed("this is not Vault's to answer; please report this")));
             }
         };
-        let of_login = |error| SourceFailure { operation: VaultOperation::Login, error };
-        let of_secret = |error| SourceFailure { operation, error };
+        let of_login = |error| VaultFetchFailure { operation: VaultOperation::Login, error };
+        let of_secret = |error| VaultFetchFailure { operation, error };
         let call = async |held: &HeldToken| {
             let call = match &body {
                 Some(body) => VaultRequest::post(&path, Some(&held.token), body),
@@ -136,8 +136,8 @@ fn version_of(request: &Request) -> Option<u32> {
     }
 }
 
-impl From<SourceFailure> for SourceError {
-    fn from(SourceFailure { operation, error }: SourceFailure) -> Self {
+impl From<VaultFetchFailure> for SourceError {
+    fn from(VaultFetchFailure { operation, error }: VaultFetchFailure) -> Self {
         let failed = Self::failed(error.to_string());
         match error.help(operation) {
             Some(help) => failed.with_help(help),

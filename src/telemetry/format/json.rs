@@ -130,7 +130,7 @@ impl Visit for JsonFields {
 /// Writes `value` by `write` to the end of `into`, as a string of JSON.
 fn quote<T>(into: &mut String, value: T, write: fn(&mut JsonText<'_>, T) -> fmt::Result) {
     into.push('"');
-    let mut text = JsonText { into, room: LONGEST_FIELD, lost: 0 };
+    let mut text = JsonText { into, remaining: LONGEST_FIELD, lost: 0 };
     // An error is that of whoever writes itself: what it has written so far is kept.
     let _ = write(&mut text, value);
     let lost = text.lost;
@@ -144,17 +144,17 @@ fn quote<T>(into: &mut String, value: T, write: fn(&mut JsonText<'_>, T) -> fmt:
 /// The inside of a string of JSON. Takes characters until there is no room for one, and counts the others.
 struct JsonText<'a> {
     into: &'a mut String,
-    room: usize,
+    remaining: usize,
     lost: usize,
 }
 
 impl JsonText<'_> {
     fn take(&mut self, c: char) {
-        let Some(room) = self.room.checked_sub(1) else {
+        let Some(remaining) = self.remaining.checked_sub(1) else {
             self.lost += 1;
             return;
         };
-        self.room = room;
+        self.remaining = remaining;
         let escape = match c {
             '"' => "\\\"",
             '\\' => "\\\\",
@@ -179,9 +179,9 @@ impl Write for JsonText<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         // Nearly every text is, and then a byte is a character.
-        if text.len() <= self.room && text.bytes().all(is_plain) {
+        if text.len() <= self.remaining && text.bytes().all(is_plain) {
             self.into.push_str(text);
-            self.room -= text.len();
+            self.remaining -= text.len();
         } else {
             text.chars().for_each(|c| self.take(c));
         }

@@ -1,74 +1,106 @@
 //! The closed set of reasons for which outbound connections end.
 
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{EnumCount, EnumMessage, IntoStaticStr, VariantArray};
 
 /// Why an outbound connection closed, or a request ended, as the access log and counters name it. A closed set: dashboards are built on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, EnumMessage, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum OutboundCloseReason {
     /// Both sides were done.
     Completed,
-    /// The name has no address.
+    /// The name has no address (NODATA or NXDOMAIN).
+    #[strum(message = "the route, or the server is stopped")]
     NoEndpoint,
-    /// The name could not be looked up, and never was.
+    /// The name could not be looked up, and never was before.
+    #[strum(message = "DNS")]
     ResolveFailed,
     /// No endpoint accepts.
+    #[strum(
+        message = "nobody listens there, or the platform does not let us: `cf add-network-policy A B --protocol tcp --port 61443`"
+    )]
     ConnectRefused,
     /// No endpoint has accepted in time.
+    #[strum(message = "server, network")]
     ConnectTimeout,
-    /// No endpoint could be reached, for another reason.
+    /// No endpoint could be reached for another reason; `detail` has it.
+    #[strum(message = "network")]
     ConnectFailed,
-    /// The handshake was not done in time.
+    /// The handshake was not done in `--outbound-handshake-timeout`.
+    #[strum(message = "server")]
     HandshakeTimeout,
-    /// The handshake failed.
+    /// The handshake failed; `detail` says why.
+    #[strum(message = "server: no TLS, or nothing in common")]
     HandshakeFailed,
-    /// No trust anchor vouches for whoever has answered.
+    /// None of `--outbound-ca` vouches for whoever has answered.
+    #[strum(message = "server, `--outbound-ca`")]
     Untrusted,
     /// The certificate of whoever has answered is not valid now.
+    #[strum(message = "server, clock")]
     CertificateExpired,
     /// The certificate of whoever has answered does not have the name.
+    #[strum(message = "`--outbound-server-name`")]
     NameMismatch,
-    /// Somebody else has answered than is expected.
+    /// Somebody else has answered than `--outbound-expect` says; `detail` names both.
+    #[strum(message = "route, rules")]
     UnexpectedIdentity,
-    /// The server does not accept our certificate.
+    /// The server does not accept our certificate; `detail` has its alert.
+    #[strum(message = "the server's rules")]
     ClientCertificateRejected,
-    /// No pair of ours, or nobody who vouches for servers, was loaded yet.
+    /// No pair of ours, or no CA of `--outbound-ca`, was loaded yet.
+    #[strum(message = "platform, `--outbound-ca`")]
     NoCredentials,
-    /// A limit was reached.
+    /// A limit was reached: on connections, or this machine's on ports, descriptors or memory; or memory is short and the connection was stuck; `detail` names it.
+    #[strum(message = "limits")]
     Overloaded,
-    /// The endpoint's TCP ended without close_notify.
+    /// The endpoint's TCP ended without close_notify, and the app had not ended its side before, or an answer was not whole; the app saw a reset.
+    #[strum(message = "server")]
     EndpointTruncated,
     /// The endpoint reset the connection.
+    #[strum(message = "server")]
     EndpointReset,
-    /// The endpoint broke the TLS protocol.
+    /// The endpoint broke the TLS protocol, or ended it by an alert.
+    #[strum(message = "server")]
     EndpointViolation,
     /// The server closed the connection before its response was whole.
+    #[strum(message = "server")]
     NoResponse,
-    /// What the server sent is no HTTP/1.1 response.
+    /// What the server sent is no HTTP/1.1 response; `detail` says why.
+    #[strum(message = "server")]
     BadResponse,
-    /// What the app sent is no request that can be sent on.
+    /// What the app sent is no request that can be sent on; `detail` says why.
+    #[strum(message = "app")]
     BadRequest,
     /// The forward proxy is not for the server that the request names.
+    #[strum(message = "`--forward-proxy-to`")]
     NotListed,
-    /// The server that the request names has no address that may be dialled.
+    /// The server that the request names is this machine, one of its link, or a metadata service, or that of a listener is one of our own; `detail` has the address.
+    #[strum(message = "`--forward-proxy-allow-address`, or whoever makes the app ask for it")]
     AddressNotAllowed,
-    /// The app has not shown the forward proxy's password.
+    /// The app has not shown the password that is in the announced URL.
+    #[strum(message = "the client's proxy settings")]
     AuthenticationRequired,
     /// The app reset the connection.
+    #[strum(message = "app")]
     AppReset,
-    /// Silent for too long.
+    /// Silent for longer than `--outbound-idle-timeout`.
+    #[strum(message = "configuration")]
     IdleTimeout,
-    /// Open for too long.
+    /// Older than `--outbound-max-age`, and closed behind an answer, in a pause, or 30 s later.
+    #[strum(message = "configuration")]
     MaxAge,
-    /// Closed behind an answer or while it was silent, as it had been made with a pair that is no longer in service, or is about to end.
+    /// Closed behind an answer or while it was silent, as the pair with which it was made was rotated, or was about to end.
     CredentialRotated,
-    /// The pair with which it was made has come to its end.
+    /// The pair with which it was made came to its end.
+    #[strum(message = "a connection that never pauses")]
     CredentialExpired,
-    /// Whoever has answered is not believed any more.
+    /// Whoever has answered is not believed any more: a CA or our identity changed.
+    #[strum(message = "CAs")]
     PolicyChanged,
     /// Still open when the process ended.
+    #[strum(message = "app")]
     DrainTimeout,
-    /// A fault of ours ended it.
+    /// A fault of the proxy ended it.
+    #[strum(message = "please report it")]
     Internal,
 }
 
@@ -78,88 +110,14 @@ impl OutboundCloseReason {
         self.into()
     }
 
-    /// What happened, for the manual.
+    /// What happened, for the manual: what is said of the variant above.
     pub fn meaning(self) -> &'static str {
-        self.row().0
+        self.get_documentation().unwrap_or_default().trim_end_matches('.')
     }
 
     /// Whose matter it is, or what helps, for the manual; empty if nobody's.
     pub fn concern(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Meaning and concern.
-    fn row(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Completed => ("Both sides were done", ""),
-            Self::NoEndpoint => ("The name has no address (NODATA or NXDOMAIN)", "the route, or the server is stopped"),
-            Self::ResolveFailed => ("The name could not be looked up, and never was before", "DNS"),
-            Self::ConnectRefused => (
-                "No endpoint accepts",
-                "nobody listens there, or the platform does not let us: `cf add-network-policy A B --protocol tcp --port 61443`",
-            ),
-            Self::ConnectTimeout => ("No endpoint has accepted in time", "server, network"),
-            Self::ConnectFailed => ("No endpoint could be reached for another reason; `detail` has it", "network"),
-            Self::HandshakeTimeout => ("The handshake was not done in `--outbound-handshake-timeout`", "server"),
-            Self::HandshakeFailed => {
-                ("The handshake failed; `detail` says why", "server: no TLS, or nothing in common")
-            }
-            Self::Untrusted => ("None of `--outbound-ca` vouches for whoever has answered", "server, `--outbound-ca`"),
-            Self::CertificateExpired => ("The certificate of whoever has answered is not valid now", "server, clock"),
-            Self::NameMismatch => {
-                ("The certificate of whoever has answered does not have the name", "`--outbound-server-name`")
-            }
-            Self::UnexpectedIdentity => {
-                ("Somebody else has answered than `--outbound-expect` says; `detail` names both", "route, rules")
-            }
-            Self::ClientCertificateRejected => {
-                ("The server does not accept our certificate; `detail` has its alert", "the server's rules")
-            }
-            Self::NoCredentials => {
-                ("No pair of ours, or no CA of `--outbound-ca`, was loaded yet", "platform, `--outbound-ca`")
-            }
-            Self::Overloaded => (
-                "A limit was reached: on connections, or this machine's on ports, descriptors or memory; or memory is short and the connection was stuck; `detail` names it",
-                "limits",
-            ),
-            Self::EndpointTruncated => (
-                "The endpoint's TCP ended without close_notify, and the app had not ended its side before, or an answer was not whole; the app saw a reset",
-                "server",
-            ),
-            Self::EndpointReset => ("The endpoint reset the connection", "server"),
-            Self::EndpointViolation => ("The endpoint broke the TLS protocol, or ended it by an alert", "server"),
-            Self::NoResponse => ("The server closed the connection before its response was whole", "server"),
-            Self::BadResponse => ("What the server sent is no HTTP/1.1 response; `detail` says why", "server"),
-            Self::BadRequest => ("What the app sent is no request that can be sent on; `detail` says why", "app"),
-            Self::NotListed => {
-                ("The forward proxy is not for the server that the request names", "`--forward-proxy-to`")
-            }
-            Self::AddressNotAllowed => (
-                "The server that the request names is this machine, one of its link, or a metadata service, or that of a listener is one of our own; `detail` has the address",
-                "`--forward-proxy-allow-address`, or whoever makes the app ask for it",
-            ),
-            Self::AuthenticationRequired => {
-                ("The app has not shown the password that is in the announced URL", "the client's proxy settings")
-            }
-            Self::AppReset => ("The app reset the connection", "app"),
-            Self::IdleTimeout => ("Silent for longer than `--outbound-idle-timeout`", "configuration"),
-            Self::MaxAge => (
-                "Older than `--outbound-max-age`, and closed behind an answer, in a pause, or 30 s later",
-                "configuration",
-            ),
-            Self::CredentialRotated => (
-                "Closed behind an answer or while it was silent, as the pair with which it was made was rotated, or was about to end",
-                "",
-            ),
-            Self::CredentialExpired => {
-                ("The pair with which it was made came to its end", "a connection that never pauses")
-            }
-            Self::PolicyChanged => {
-                ("Whoever has answered is not believed any more: a CA or our identity changed", "CAs")
-            }
-            Self::DrainTimeout => ("Still open when the process ended", "app"),
-            Self::Internal => ("A fault of the proxy ended it", "please report it"),
-        }
+        self.get_message().unwrap_or_default()
     }
 
     /// Whether it is the endpoint that has broken off what went on behind the handshake.

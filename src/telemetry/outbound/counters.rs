@@ -8,7 +8,7 @@ use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::OutboundCloseReason;
 use crate::io::Transferred;
-use crate::telemetry::histogram::{Distribution, Histogram};
+use crate::telemetry::histogram::{Histogram, HistogramSnapshot};
 use crate::telemetry::limiter::LineLimiter;
 
 /// What became of one attempt at an endpoint.
@@ -268,11 +268,11 @@ impl OutboundCounters {
         (self.resolved.load(Ordering::Relaxed) > 0).then(|| SystemTime::now().duration_since(at).unwrap_or_default())
     }
 
-    pub(crate) fn handshakes(&self) -> Distribution {
-        self.handshake_times.distribution()
+    pub(crate) fn handshakes(&self) -> HistogramSnapshot {
+        self.handshake_times.snapshot()
     }
 
-    pub(crate) fn resolve_durations(&self) -> Distribution {
-        self.resolve_times.distribution()
+    pub(crate) fn resolve_durations(&self) -> HistogramSnapshot {
+        self.resolve_times.snapshot()
     }
 }

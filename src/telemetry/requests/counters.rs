@@ -6,7 +6,7 @@ use std::time::Duration;
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::RequestReason;
-use crate::telemetry::histogram::{Distribution, Histogram};
+use crate::telemetry::histogram::{Histogram, HistogramSnapshot};
 use crate::telemetry::limiter::LineLimiter;
 
 /// Methods with a count of their own, whatever clients send.
@@ -252,8 +252,8 @@ impl RequestCounters {
     }
 
     /// How long requests took, from the head to the end of the answer.
-    pub(crate) fn times(&self) -> Distribution {
-        self.times.distribution()
+    pub(crate) fn times(&self) -> HistogramSnapshot {
+        self.times.snapshot()
     }
 }
 

@@ -1,10 +1,10 @@
 //! Why a request did not get the app's whole answer.
 
-use strum::{EnumCount, IntoStaticStr, VariantArray};
+use strum::{EnumCount, EnumMessage, IntoStaticStr, VariantArray};
 
 /// Why a request did not get the app's whole answer, as our own answers (`Vestibule-Reason`), the access log and metrics name it. A closed
 /// set: dashboards are built on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, EnumMessage, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum RequestReason {
     /// Where the request ends can be read in two ways, or its body breaks its own rules.
@@ -13,13 +13,13 @@ pub enum RequestReason {
     BadRequest,
     /// The target names another host than Host does.
     HostMismatch,
-    /// The path can be read in two ways, and rules speak of paths.
+    /// The path can be read in two ways, and there are rules for paths.
     PathAmbiguous,
-    /// The path is not written as it is judged.
+    /// The path is not written as it is judged (`//`, `/../`, `%62`), and there are rules for paths.
     PathChanged,
-    /// The identity that the request forwards is malformed.
+    /// The identity that the request forwards is malformed, or there are two.
     XfccInvalid,
-    /// It was the question of `check --route`.
+    /// It was `check --route`, which asks what the router does, and nothing else.
     RouteCheck,
     /// What came is not HTTP.
     NotHttp,
@@ -31,11 +31,11 @@ pub enum RequestReason {
     PathNotAllowed,
     /// No rule admits the caller to this path by this method.
     MethodNotAllowed,
-    /// Nobody vouches for the identity that the request forwards.
+    /// No client CA vouches for the identity that the request forwards.
     CallerUntrusted,
     /// TRACE would give the caller what proxies have added.
     Trace,
-    /// The request was not there in time.
+    /// The head or the body of the request was not there in time.
     Timeout,
     /// The body is longer than it may be.
     BodyTooLarge,
@@ -47,7 +47,7 @@ pub enum RequestReason {
     Misdirected,
     /// The head is longer than it may be, or has too many fields.
     HeadTooLarge,
-    /// The method or the body's coding is not known here.
+    /// The method (CONNECT) or the body's coding is not known here.
     NotImplemented,
     /// The app closed the connection before its answer was whole.
     AppClosed,
@@ -59,15 +59,15 @@ pub enum RequestReason {
     Draining,
     /// A limit is reached.
     Overloaded,
-    /// The app did not answer in time.
+    /// The app did not answer within `--app-timeout`.
     AppTimeout,
     /// The client went before it had the whole answer.
     ClientClosed,
-    /// The client left no room for the answer.
+    /// The client left no room for the answer for `--h2-window-timeout`, or for 5 s while memory was short (HTTP/2).
     ClientStalled,
-    /// It was still under way when the time of the drain was over.
+    /// It was still under way when `--drain-timeout` was over.
     DrainTimeout,
-    /// A fault of ours.
+    /// A fault of the proxy ended it; please report it.
     Internal,
 }
 
@@ -105,45 +105,9 @@ impl RequestReason {
         })
     }
 
-    /// What happened, for the manual.
+    /// What happened, for the manual: what is said of the variant above.
     pub fn meaning(self) -> &'static str {
-        match self {
-            Self::BadFraming => "Where the request ends can be read in two ways, or its body breaks its own rules",
-            Self::BadRequest => "A part of the head is not as HTTP has it",
-            Self::HostMismatch => "The target names another host than Host does",
-            Self::PathAmbiguous => "The path can be read in two ways, and there are rules for paths",
-            Self::PathChanged => {
-                "The path is not written as it is judged (`//`, `/../`, `%62`), and there are rules for paths"
-            }
-            Self::XfccInvalid => "The identity that the request forwards is malformed, or there are two",
-            Self::RouteCheck => "It was `check --route`, which asks what the router does, and nothing else",
-            Self::NotHttp => "What came is not HTTP",
-            Self::CertificateRequired => "Only callers with a certificate may ask for this",
-            Self::Denied => "A rule denies the caller, or none admits it",
-            Self::PathNotAllowed => "No rule admits the caller to this path",
-            Self::MethodNotAllowed => "No rule admits the caller to this path by this method",
-            Self::CallerUntrusted => "No client CA vouches for the identity that the request forwards",
-            Self::Trace => "TRACE would give the caller what proxies have added",
-            Self::Timeout => "The head or the body of the request was not there in time",
-            Self::BodyTooLarge => "The body is longer than it may be",
-            Self::TargetTooLong => "The target is longer than it may be",
-            Self::Expectation => "The request expects something else than `100-continue`",
-            Self::Misdirected => "The request is for another host than the connection",
-            Self::HeadTooLarge => "The head is longer than it may be, or has too many fields",
-            Self::NotImplemented => "The method (CONNECT) or the body's coding is not known here",
-            Self::AppClosed => "The app closed the connection before its answer was whole",
-            Self::AppBadAnswer => "The app's answer cannot be read",
-            Self::AppUnreachable => "The app did not accept a connection",
-            Self::Draining => "The instance is going",
-            Self::Overloaded => "A limit is reached",
-            Self::AppTimeout => "The app did not answer within `--app-timeout`",
-            Self::ClientClosed => "The client went before it had the whole answer",
-            Self::ClientStalled => {
-                "The client left no room for the answer for `--h2-window-timeout`, or for 5 s while memory was short (HTTP/2)"
-            }
-            Self::DrainTimeout => "It was still under way when `--drain-timeout` was over",
-            Self::Internal => "A fault of the proxy ended it; please report it",
-        }
+        self.get_documentation().unwrap_or_default().trim_end_matches('.')
     }
 
     /// Whether a client was turned away that might have been served: what an operator wants to hear of.

@@ -4,7 +4,7 @@ use super::*;
 
 /// How a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum SessionEnd {
     Open,
     /// The peer has sent close_notify.
     Closed,
@@ -15,7 +15,7 @@ pub(super) enum End {
 /// What has become of a conversation.
 #[derive(PartialEq, Eq)]
 pub(super) struct Outcome {
-    pub(super) end: End,
+    pub(super) end: SessionEnd,
     /// What the app has got.
     pub(super) received: Vec<u8>,
     /// Tickets that are kept for other sessions.
@@ -185,7 +185,7 @@ where
             Step::Arrival => self.arrive(chance),
             Step::Answer(length) => {
                 self.arrive(chance);
-                if !self.closed && self.subject.end() != End::Refused {
+                if !self.closed && self.subject.end() != SessionEnd::Refused {
                     let said = bytes(length, b'a');
                     let wire = self.subject.answer(&said);
                     self.said.extend(said);
@@ -194,7 +194,7 @@ where
             }
             Step::End => {
                 self.arrive(chance);
-                if !self.closed && self.subject.end() != End::Refused {
+                if !self.closed && self.subject.end() != SessionEnd::Refused {
                     self.closed = true;
                     let wire = self.subject.close();
                     self.hear(&wire);
@@ -213,7 +213,7 @@ where
             rest = later;
             let said = self.subject.arrive(read, chance);
             self.hear(&said);
-            if self.subject.end() == End::Refused {
+            if self.subject.end() == SessionEnd::Refused {
                 return;
             }
         }
@@ -227,7 +227,7 @@ where
                 Received::Data(bytes) => self.heard.extend(bytes),
                 Received::Alert(AlertDescription::CloseNotify) => self.told_closed = true,
                 Received::Alert(AlertDescription::NoRenegotiation) => assert!(!self.is_tls13),
-                Received::Alert(alert) => assert_eq!(self.subject.end(), End::Refused, "{alert:?}"),
+                Received::Alert(alert) => assert_eq!(self.subject.end(), SessionEnd::Refused, "{alert:?}"),
                 Received::KeyUpdate(wanted) => assert!(self.is_tls13 && !wanted),
                 Received::Ticket => assert!(self.is_tls13),
             }

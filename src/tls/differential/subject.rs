@@ -16,7 +16,7 @@ pub(super) trait SessionSubject {
     /// The app has said everything.
     fn close(&mut self) -> Vec<u8>;
 
-    fn end(&self) -> End;
+    fn end(&self) -> SessionEnd;
 
     /// What the app has got.
     fn into_received(self) -> Vec<u8>;
@@ -102,11 +102,11 @@ impl<C: HandshakeSide> SessionSubject for OurSession<C> {
         out.bytes().to_vec()
     }
 
-    fn end(&self) -> End {
+    fn end(&self) -> SessionEnd {
         match &self.session {
-            _ if self.refused => End::Refused,
-            Some(session) if session.peer_closed() => End::Closed,
-            _ => End::Open,
+            _ if self.refused => SessionEnd::Refused,
+            Some(session) if session.peer_closed() => SessionEnd::Closed,
+            _ => SessionEnd::Open,
         }
     }
 
@@ -119,7 +119,7 @@ impl<C: HandshakeSide> SessionSubject for OurSession<C> {
 pub(super) struct RustlsSession {
     conn: Connection,
     received: Vec<u8>,
-    end: End,
+    end: SessionEnd,
 }
 
 impl RustlsSession {
@@ -133,7 +133,7 @@ impl RustlsSession {
 
     fn begin(mut conn: Connection) -> Self {
         conn.set_buffer_limit(None);
-        Self { conn, received: Vec::new(), end: End::Open }
+        Self { conn, received: Vec::new(), end: SessionEnd::Open }
     }
 
     fn said(&mut self) -> Vec<u8> {
@@ -150,7 +150,7 @@ impl SessionSubject for RustlsSession {
     const CLOSES: bool = false;
 
     fn arrive(&mut self, mut wire: &[u8], _: &mut Xorshift64) -> Vec<u8> {
-        while !wire.is_empty() && self.end == End::Open {
+        while !wire.is_empty() && self.end == SessionEnd::Open {
             if self.conn.read_tls(&mut wire).unwrap() == 0 {
                 break;
             }
@@ -160,7 +160,7 @@ impl SessionSubject for RustlsSession {
                     self.received.resize(start + state.plaintext_bytes_to_read(), 0);
                     self.conn.reader().read_exact(&mut self.received[start..]).unwrap();
                     if state.peer_has_closed() {
-                        self.end = End::Closed;
+                        self.end = SessionEnd::Closed;
                     }
                 }
                 Err(_) => {
@@ -168,7 +168,7 @@ impl SessionSubject for RustlsSession {
                     let mut rest = Vec::new();
                     let _ = self.conn.reader().read_to_end(&mut rest);
                     self.received.extend(rest);
-                    self.end = End::Refused;
+                    self.end = SessionEnd::Refused;
                 }
             }
         }
@@ -184,7 +184,7 @@ impl SessionSubject for RustlsSession {
         Vec::new()
     }
 
-    fn end(&self) -> End {
+    fn end(&self) -> SessionEnd {
         self.end
     }
 

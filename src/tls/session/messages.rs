@@ -38,15 +38,15 @@ impl SessionState {
             return Err(AlertDescription::UnexpectedMessage.into());
         }
         for (at, byte) in payload.iter().enumerate() {
-            match KEY_UPDATE.get(usize::from(self.announced)) {
-                Some(expected) if byte == expected => self.announced += 1,
+            match KEY_UPDATE.get(usize::from(self.partial_message_bytes)) {
+                Some(expected) if byte == expected => self.partial_message_bytes += 1,
                 // Its last byte, which has to be the last of its record: the next one is sealed with the new keys.
                 None if at + 1 == payload.len() => {
-                    self.announced = 0;
+                    self.partial_message_bytes = 0;
                     return self.on_key_update(*byte);
                 }
                 // One that says that it is longer, or shorter.
-                Some(_) if self.announced > 0 => return Err(AlertDescription::DecodeError.into()),
+                Some(_) if self.partial_message_bytes > 0 => return Err(AlertDescription::DecodeError.into()),
                 _ => return Err(AlertDescription::UnexpectedMessage.into()),
             }
         }
@@ -57,10 +57,10 @@ impl SessionState {
     fn on_server_messages(&mut self, payload: &[u8]) -> Result<(), Abort> {
         let kernel = self.kernel.as_mut().ok_or(AlertDescription::UnexpectedMessage)?;
         match kernel.take_messages(payload)? {
-            ServerMessages::Whole => self.announced = 0,
-            ServerMessages::Part => self.announced = 1,
+            ServerMessages::Whole => self.partial_message_bytes = 0,
+            ServerMessages::Part => self.partial_message_bytes = 1,
             ServerMessages::KeyUpdate(want) => {
-                self.announced = 0;
+                self.partial_message_bytes = 0;
                 self.on_key_update(want)?;
             }
         }
@@ -73,12 +73,12 @@ impl SessionState {
             return Err(AlertDescription::UnexpectedMessage.into());
         }
         for byte in payload {
-            if HELLO_REQUEST.get(usize::from(self.announced)) != Some(byte) {
+            if HELLO_REQUEST.get(usize::from(self.partial_message_bytes)) != Some(byte) {
                 return Err(AlertDescription::UnexpectedMessage.into());
             }
-            self.announced += 1;
-            if usize::from(self.announced) == HELLO_REQUEST.len() {
-                self.announced = 0;
+            self.partial_message_bytes += 1;
+            if usize::from(self.partial_message_bytes) == HELLO_REQUEST.len() {
+                self.partial_message_bytes = 0;
                 self.decline_to_renegotiate(out)?;
             }
         }
@@ -89,15 +89,15 @@ impl SessionState {
     /// and RFC 5246, 7.2.2). What its message says plays no part.
     fn on_renegotiation(&mut self, payload: &[u8], out: &mut Outgoing) -> Result<(), Abort> {
         let mut rest = payload.iter();
-        while self.announced < HELLO_HEADER {
+        while self.partial_message_bytes < HELLO_HEADER {
             let Some(byte) = rest.next() else { break };
-            if self.announced == 0 && *byte != CLIENT_HELLO {
+            if self.partial_message_bytes == 0 && *byte != CLIENT_HELLO {
                 return Err(AlertDescription::UnexpectedMessage.into());
             }
-            self.hello_left = if self.announced == 0 { 0 } else { self.hello_left << 8 | u32::from(*byte) };
-            self.announced += 1;
+            self.hello_left = if self.partial_message_bytes == 0 { 0 } else { self.hello_left << 8 | u32::from(*byte) };
+            self.partial_message_bytes += 1;
         }
-        if self.announced == 0 || self.announced < HELLO_HEADER {
+        if self.partial_message_bytes == 0 || self.partial_message_bytes < HELLO_HEADER {
             // Nothing of a message is none.
             return if payload.is_empty() { Err(AlertDescription::UnexpectedMessage.into()) } else { Ok(()) };
         }
@@ -110,7 +110,7 @@ impl SessionState {
         if self.hello_left > 0 {
             return Ok(());
         }
-        self.announced = 0;
+        self.partial_message_bytes = 0;
         self.decline_to_renegotiate(out)
     }
 

@@ -28,7 +28,7 @@ pub(super) struct TokenHeader {
 
 /// Where a header has its certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CertificateLocation {
+pub(super) enum X5cLocation {
     /// In `x5c`.
     TopLevel,
     /// In `x5c` of the parameter `JWK`, as Comcast's plugin wants it.
@@ -37,7 +37,7 @@ pub(super) enum CertificateLocation {
 
 impl TokenHeader {
     /// Reads `header`, and nothing in it is believed.
-    pub(super) fn read(header: &Map<String, Value>, place: CertificateLocation) -> Result<Self, TokenDenial> {
+    pub(super) fn read(header: &Map<String, Value>, place: X5cLocation) -> Result<Self, TokenDenial> {
         if has_private_member(header) {
             return Err(
                 TokenDenialReason::PrivateKey.because("this token carries its private key: replace that instance")
@@ -113,15 +113,15 @@ fn holds_private_member(value: &Value) -> bool {
     }
 }
 
-fn read_chain(header: &Map<String, Value>, place: CertificateLocation) -> Result<Vec<CertificateDer<'static>>, String> {
+fn read_chain(header: &Map<String, Value>, place: X5cLocation) -> Result<Vec<CertificateDer<'static>>, String> {
     let (x5c, name) = match place {
-        CertificateLocation::TopLevel => (header.get("x5c"), "x5c"),
-        CertificateLocation::InJwk => (header.get("JWK").and_then(|jwk| jwk.get("x5c")), "JWK.x5c"),
+        X5cLocation::TopLevel => (header.get("x5c"), "x5c"),
+        X5cLocation::InJwk => (header.get("JWK").and_then(|jwk| jwk.get("x5c")), "JWK.x5c"),
     };
     let Some(x5c) = x5c else {
         let other = match place {
-            CertificateLocation::TopLevel => header.contains_key("JWK").then_some("comcast"),
-            CertificateLocation::InJwk => header.contains_key("x5c").then_some("standard"),
+            X5cLocation::TopLevel => header.contains_key("JWK").then_some("comcast"),
+            X5cLocation::InJwk => header.contains_key("x5c").then_some("standard"),
         };
         let hint = other.map(|form| format!("; it is written in the form {form}")).unwrap_or_default();
         return Err(format!("its header has no {name}{hint}"));

@@ -18,7 +18,7 @@ pub use question::{CallerCertificate, RequiredIdentity, TokenQuestion, VerifiedF
 pub use verdict::{TokenVerdict, VerdictIdentity};
 
 use self::claims::{CheckedClaims, ClaimVerifier, asked_policies, seconds};
-use self::header::{CertificateLocation, TokenHeader};
+use self::header::{TokenHeader, X5cLocation};
 use super::compact::CompactToken;
 use super::replay::ReplayError;
 use super::roles::{Grant, RoleDenial};
@@ -53,8 +53,8 @@ impl Verifier {
     pub fn verify(&self, question: &TokenQuestion<'_>, now: SystemTime) -> Result<VerifiedToken, TokenDenial> {
         let token = CompactToken::read(question.token).map_err(|what| TokenDenialReason::Malformed.because(what))?;
         let place = match question.form {
-            VerifiedForm::Standard => CertificateLocation::TopLevel,
-            VerifiedForm::Comcast => CertificateLocation::InJwk,
+            VerifiedForm::Standard => X5cLocation::TopLevel,
+            VerifiedForm::Comcast => X5cLocation::InJwk,
         };
         let header = TokenHeader::read(&token.header, place)?;
         let known = |denial: TokenDenial| TokenDenial { fingerprint: Some(*header.leaf.fingerprint()), ..denial };

@@ -158,7 +158,7 @@ impl TrustAnchors {
             if ca.is_revoked {
                 // It may be listed twice, as one that was renewed with its old key.
                 error = webpki::Error::CertRevoked;
-            } else if ca.path_len.is_some_and(|most| cas_between(path) > usize::from(most)) {
+            } else if ca.path_len.is_some_and(|most| path_length(path) > usize::from(most)) {
                 error = webpki::Error::PathLenConstraintViolated;
             } else if is_dated && time < ca.not_before {
                 error = webpki::Error::CertNotValidYet { time: now, not_before: unix(ca.not_before) };
@@ -175,7 +175,7 @@ impl TrustAnchors {
 }
 
 /// How many CAs stand between the anchor and the end of `path`; those that only renew a key do not count (RFC 5280, 4.2.1.9).
-fn cas_between(path: &VerifiedPath<'_>) -> usize {
+fn path_length(path: &VerifiedPath<'_>) -> usize {
     path.intermediate_certificates().filter(|ca| ca.issuer() != ca.subject()).count()
 }
 

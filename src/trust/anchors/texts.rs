@@ -200,7 +200,7 @@ impl TrustAnchorsError {
     }
 
     /// There is no CRL in any of `places`.
-    pub(crate) fn no_crls<'a>(places: impl Iterator<Item = &'a PathBuf>, notes: &[String]) -> Self {
+    pub(crate) fn missing_crls_error<'a>(places: impl Iterator<Item = &'a PathBuf>, notes: &[String]) -> Self {
         let places: Vec<_> = places.map(|path| path.display().to_string()).collect();
         Self::NoCrls { words: AnchorLabels::CLIENTS, places: places.join(", "), notes: notes.to_vec() }
     }

@@ -87,7 +87,7 @@ fn whoever_comes_from_another_address_is_reset_and_nothing_reaches_the_app() {
     answer_one(&app);
     assert_eq!(waiting.join().unwrap(), "HTTP/1.1 204");
     assert!(answer("10.9.0.1", at("10.9.0.1", port)).is_err(), "self is not named");
-    let message = "whoever connects from these networks may say that anybody calls; let nobody but proxies be in them";
+    let message = "untrusted hosts in --from could forge the caller; list networks of proxies only";
     assert_eq!(wider.wait_for(message)["from"], "10.9.0.2/32");
     assert!(every.lines_of(message).is_empty());
 }

@@ -1,8 +1,8 @@
 //! The fields of a cluster, which is the app behind a listener.
 
 use super::{
-    ADDRESS, Message, NAMED_ELSEWHERE, NO_HTTP, NO_LOOKUP, OWN_STATISTICS, Unknown, empty, honoured, ignored, message,
-    messages, only, refused,
+    ADDRESS, Message, NAMED_ELSEWHERE, NO_HTTP, NO_LOOKUP, OWN_STATISTICS, UnknownFieldHandling, empty, honoured,
+    ignored, message, messages, only, refused,
 };
 
 const ONE_APP: &str = "there is one app";
@@ -13,7 +13,7 @@ const NO_LIMIT: &[&str] = &["4294967295"];
 /// `envoy.config.cluster.v3.Cluster`
 pub(super) static CLUSTER: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("name", "what a listener names"),
         honoured("connect_timeout", "how long the app has to accept; 5 s if it is absent"),
@@ -74,7 +74,7 @@ pub(super) static CLUSTER: Message = Message {
 
 static LOAD_ASSIGNMENT: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         messages("endpoints", &LOCALITY),
         empty("named_endpoints", ONE_APP),
@@ -85,7 +85,7 @@ static LOAD_ASSIGNMENT: Message = Message {
 
 static LOCALITY: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         messages("lb_endpoints", &LB_ENDPOINT),
         refused("load_balancer_endpoints", ONE_APP),
@@ -100,7 +100,7 @@ static LOCALITY: Message = Message {
 
 static LB_ENDPOINT: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("endpoint", &ENDPOINT),
         refused("endpoint_name", ONE_APP),
@@ -112,7 +112,7 @@ static LB_ENDPOINT: Message = Message {
 
 static ENDPOINT: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("address", &ADDRESS),
         refused("additional_addresses", ONE_APP),
@@ -123,7 +123,7 @@ static ENDPOINT: Message = Message {
 
 static CIRCUIT_BREAKERS: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         messages("thresholds", &THRESHOLDS),
         refused("per_host_thresholds", "connections to the app are limited only together with clients"),
@@ -132,7 +132,7 @@ static CIRCUIT_BREAKERS: Message = Message {
 
 static THRESHOLDS: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         only("max_connections", NO_LIMIT),
         only("max_pending_requests", NO_LIMIT),

@@ -1,8 +1,8 @@
 //! The fields of a listener.
 
 use super::{
-    ADDRESS, Message, NAMED_ELSEWHERE, NO_ACCESS_LOG, OWN_PROGRAM, Unknown, honoured, ignored, message, messages, only,
-    refused,
+    ADDRESS, Message, NAMED_ELSEWHERE, NO_ACCESS_LOG, OWN_PROGRAM, UnknownFieldHandling, honoured, ignored, message,
+    messages, only, refused,
 };
 
 const ONE_CHAIN: &str = "every connection takes the one chain";
@@ -15,7 +15,7 @@ const OWN_BUFFERS: &str = "our buffers are bounded, and their size is ours";
 /// `envoy.config.listener.v3.Listener`
 pub(super) static LISTENER: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("name", "names the listener in the log and on the admin address"),
         message("address", &ADDRESS),
@@ -56,11 +56,11 @@ pub(super) static LISTENER: Message = Message {
 };
 
 static DEPRECATED_V1: Message =
-    Message { kind: None, unknown: Unknown::Refused, fields: &[only("bind_to_port", &["true"])] };
+    Message { kind: None, unknown: UnknownFieldHandling::Refused, fields: &[only("bind_to_port", &["true"])] };
 
 static FILTER_CHAIN: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         messages("filters", &FILTER),
         message("transport_socket", &TRANSPORT_SOCKET),
@@ -75,7 +75,7 @@ static FILTER_CHAIN: Message = Message {
 
 static FILTER: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("typed_config", &TCP_PROXY),
         refused("config_discovery", super::NOTHING_IS_FETCHED),
@@ -87,7 +87,7 @@ static FILTER: Message = Message {
 
 static TCP_PROXY: Message = Message {
     kind: Some("type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"),
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("cluster", "the cluster of that name, wherever it stands in the list, is the app"),
         refused("weighted_clusters", ONE_CLUSTER),
@@ -117,13 +117,13 @@ static TCP_PROXY: Message = Message {
 
 static TRANSPORT_SOCKET: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[message("typed_config", &DOWNSTREAM_TLS), ignored("name", "the type says what it is")],
 };
 
 static DOWNSTREAM_TLS: Message = Message {
     kind: Some("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("common_tls_context", &COMMON_TLS),
         honoured("require_client_certificate", "a client without a certificate cannot complete the handshake"),
@@ -141,7 +141,7 @@ static DOWNSTREAM_TLS: Message = Message {
 
 static COMMON_TLS: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         messages("tls_certificate_sds_secret_configs", &SDS_SECRET),
         message("validation_context_sds_secret_config", &SDS_SECRET),
@@ -163,7 +163,7 @@ static COMMON_TLS: Message = Message {
 
 static TLS_PARAMS: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("tls_minimum_protocol_version", "`TLS_AUTO` and anything older than TLS 1.2 mean 1.2"),
         honoured("tls_maximum_protocol_version", "`TLS_AUTO` means 1.3; older than 1.2 is refused"),
@@ -180,13 +180,13 @@ static TLS_PARAMS: Message = Message {
 
 static SDS_SECRET: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[honoured("name", "the name of the secret in its file"), message("sds_config", &SDS_CONFIG)],
 };
 
 static SDS_CONFIG: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         message("path_config_source", &PATH_CONFIG_SOURCE),
         honoured("path", "the file, in the form that Diego wrote until 2026"),
@@ -201,7 +201,7 @@ static SDS_CONFIG: Message = Message {
 
 static PATH_CONFIG_SOURCE: Message = Message {
     kind: None,
-    unknown: Unknown::Refused,
+    unknown: UnknownFieldHandling::Refused,
     fields: &[
         honoured("path", "the file"),
         ignored("watched_directory", "the folder of the file is watched in any case"),

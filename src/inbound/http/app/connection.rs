@@ -29,8 +29,8 @@ const MAX_BEFORE_ANSWER: u64 = 2 * MAX_ANSWER_HEAD as u64;
 
 /// What an app that speaks HTTP/2 may send of one answer before the client has taken it, and of all of them, in bytes. The second is large
 /// because h2 judges by it how many small frames are abuse: what fills the first with messages of some bytes must not be.
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const APP_STREAM_WINDOW: u32 = 64 * 1024;
+const APP_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// What is spoken on.
 type AppSocket = MeteredStream<ResettingStream>;
@@ -44,7 +44,7 @@ pub(in crate::inbound::http) struct AppConnection {
     /// Dropped first: nothing is ended that was not finished.
     driver: OwnedTask,
     sender: AppSender,
-    counted: CountedConnection,
+    count_guard: CountedConnection,
     /// What the app has not been sent yet, over HTTP/1.1.
     unsent: UnsentBytes,
     /// What is read of an answer at a time, over HTTP/1.1.
@@ -94,21 +94,21 @@ impl AppConnection {
             stream.write_all(proxy_header).await?;
         }
         let stream = MeteredStream::new(ResettingStream::new(stream, protocol, budget));
-        let counted = CountedConnection::begin(stream.meter(), totals);
+        let count_guard = CountedConnection::begin(stream.meter(), totals);
         match protocol {
-            AppProtocol::Http1 => Ok(Self::speak_http1(stream, counted).await?),
+            AppProtocol::Http1 => Ok(Self::speak_http1(stream, count_guard).await?),
             AppProtocol::H2c => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder
-                    .initial_stream_window_size(STREAM_WINDOW)
-                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .initial_stream_window_size(APP_STREAM_WINDOW)
+                    .initial_connection_window_size(APP_CONNECTION_WINDOW)
                     .max_header_list_size(MAX_ANSWER_HEAD as u32);
                 let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
                 let driver = OwnedTask::spawn(async move { drop(connection.await) });
                 Ok(Self {
                     sender: AppSender::H2c(sender),
                     driver,
-                    counted,
+                    count_guard,
                     unsent: UnsentBytes::default(),
                     part: PartSize::default(),
                     is_reused: false,
@@ -117,7 +117,7 @@ impl AppConnection {
         }
     }
 
-    async fn speak_http1(mut stream: AppSocket, counted: CountedConnection) -> hyper::Result<Self> {
+    async fn speak_http1(mut stream: AppSocket, count_guard: CountedConnection) -> hyper::Result<Self> {
         let (unsent, part) = (stream.get_mut().unsent().clone(), stream.get_mut().part().clone());
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_ANSWER_HEAD + 8 * 1024).max_headers(MAX_ANSWER_FIELDS);
@@ -134,12 +134,12 @@ impl AppConnection {
                 unwanted.io.into_inner().into_inner().end();
             }
         });
-        Ok(Self { sender: AppSender::Http1(sender, left), driver, counted, unsent, part, is_reused: false })
+        Ok(Self { sender: AppSender::Http1(sender, left), driver, count_guard, unsent, part, is_reused: false })
     }
 
     /// What is counted of it.
     pub(in crate::inbound::http) fn meter(&self) -> &Arc<ByteMeter> {
-        self.counted.meter()
+        self.count_guard.meter()
     }
 
     /// What is read of an answer at a time.
@@ -162,7 +162,7 @@ impl AppConnection {
         &mut self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        let meter = self.counted.meter();
+        let meter = self.count_guard.meter();
         meter.limit_reading(matches!(self.sender, AppSender::Http1(..)).then_some(MAX_BEFORE_ANSWER));
         let answered = match &mut self.sender {
             AppSender::Http1(sender, _) => {
@@ -171,7 +171,7 @@ impl AppConnection {
             }
             AppSender::H2c(sender) => sender.try_send_request(request).await,
         };
-        self.counted.meter().limit_reading(None);
+        self.count_guard.meter().limit_reading(None);
         answered
     }
 
@@ -197,9 +197,9 @@ impl WaitingConnection {
     /// It gives up all that it can do without. Only HTTP/1.1 can be taken up again.
     pub(super) fn rest(self) -> Self {
         match self {
-            Self::Open(AppConnection { sender: AppSender::Http1(_, left), driver, counted, .. }) => {
+            Self::Open(AppConnection { sender: AppSender::Http1(_, left), driver, count_guard, .. }) => {
                 driver.detach();
-                Self::Resting(RestingSocket::Coming(left), counted)
+                Self::Resting(RestingSocket::Coming(left), count_guard)
             }
             other => other,
         }
@@ -214,14 +214,14 @@ impl WaitingConnection {
     pub(super) async fn wake(self) -> Option<AppConnection> {
         let mut connection = match self {
             Self::Open(connection) => connection,
-            Self::Resting(mut socket, counted) => {
+            Self::Resting(mut socket, count_guard) => {
                 let left = poll_fn(|cx| match socket.poll_here(cx) {
-                    Poll::Ready(Some(stream)) => Poll::Ready(poll_input(stream, cx).is_pending()),
+                    Poll::Ready(Some(stream)) => Poll::Ready(poll_readable_or_closed(stream, cx).is_pending()),
                     Poll::Ready(None) => Poll::Ready(false),
                     Poll::Pending => Poll::Pending,
                 });
                 let (true, RestingSocket::Here(stream)) = (left.await, socket) else { return None };
-                Box::pin(AppConnection::speak_http1(stream, counted)).await.ok()?
+                Box::pin(AppConnection::speak_http1(stream, count_guard)).await.ok()?
             }
         };
         // One whose last answer is whole is ready at once, or never.
@@ -237,7 +237,7 @@ impl WaitingConnection {
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self::Resting(socket, _) = self else { return Poll::Pending };
         match ready!(socket.poll_here(cx)) {
-            Some(stream) => poll_input(stream, cx),
+            Some(stream) => poll_readable_or_closed(stream, cx),
             None => Poll::Ready(()),
         }
     }
@@ -269,7 +269,7 @@ impl RestingSocket {
 }
 
 /// Ready once something has come, or the end: of a socket on which nothing was asked it is the end either way.
-fn poll_input(stream: &mut AppSocket, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_readable_or_closed(stream: &mut AppSocket, cx: &mut Context<'_>) -> Poll<()> {
     let mut byte = [0];
     let mut input = ReadBuf::new(&mut byte);
     if ready!(Pin::new(&mut *stream).poll_read(cx, &mut input)).is_ok() && input.filled().is_empty() {

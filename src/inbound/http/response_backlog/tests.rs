@@ -12,20 +12,21 @@ fn backlog(limit: Option<u64>) -> Arc<ResponseBacklog> {
 #[test]
 fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let backlog = backlog(Some(1 << 20));
-    let room = Arc::new(StreamBacklog::new(&backlog));
-    let (one, other) = (room.fill(Bytes::from(vec![0; 8 * 1024])), room.fill(Bytes::from_static(b"x")));
-    assert!(backlog.is_large() && !room.holds_end_back());
+    let stream_backlog = Arc::new(StreamBacklog::new(&backlog));
+    let (one, other) =
+        (stream_backlog.fill(Bytes::from(vec![0; 8 * 1024])), stream_backlog.fill(Bytes::from_static(b"x")));
+    assert!(backlog.is_large() && !stream_backlog.holds_end_back());
     assert_eq!((backlog.budget.held(), one.remaining()), (8 * 1024 + 1, 8 * 1024));
     drop(one);
     assert_eq!((backlog.is_large(), backlog.budget.held()), (false, 1));
     drop(other);
-    let large = room.fill(Bytes::from(vec![0; ENDED_EARLY + 1]));
+    let large = stream_backlog.fill(Bytes::from(vec![0; ENDED_EARLY + 1]));
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(room.holds_end_back() && room.poll_end(&mut cx).is_pending());
+    assert!(stream_backlog.holds_end_back() && stream_backlog.poll_end(&mut cx).is_pending());
     let other = Arc::new(StreamBacklog::new(&backlog));
     assert!(other.poll_end(&mut cx).is_ready(), "all of that was sent");
     drop(large);
-    assert!(room.poll_end(&mut cx).is_ready());
+    assert!(stream_backlog.poll_end(&mut cx).is_ready());
     assert_eq!((backlog.budget.held(), backlog.kept.load(Ordering::Relaxed)), (0, 0));
 }
 
@@ -42,22 +43,22 @@ impl Drop for NotifyOnDrop {
 async fn is_given_up(limit: Option<Duration>, budget: Option<u64>, pause: Duration, watched: Duration) -> bool {
     let backlog = backlog(budget);
     let executor = StreamExecutor::new(limit);
-    let room = executor.begin(&backlog);
+    let stream_backlog = executor.begin(&backlog);
     let ended = Arc::new(Notify::new());
     let end = NotifyOnDrop(Arc::clone(&ended));
     executor.execute({
-        let room = Arc::clone(&room);
+        let stream_backlog = Arc::clone(&stream_backlog);
         async move {
             let _end = end;
-            room.begin();
+            stream_backlog.begin();
             for _ in 0..10_000 {
-                let _part = room.fill(Bytes::from_static(b"part"));
+                let _part = stream_backlog.fill(Bytes::from_static(b"part"));
                 sleep(pause).await;
             }
         }
     });
     let is_ended = tokio::time::timeout(watched, ended.notified()).await.is_ok();
-    assert_eq!(room.is_stalled(), is_ended);
+    assert_eq!(stream_backlog.is_stalled(), is_ended);
     is_ended
 }
 
@@ -82,23 +83,23 @@ async fn where_memory_is_short_a_stream_has_five_seconds() {
     // One part alone is more than half of the budget.
     let began = Instant::now();
     assert!(is_given_up(None, Some(6), LONG, LONG).await);
-    assert!(began.elapsed() >= LOOK);
+    assert!(began.elapsed() >= CHECK_INTERVAL);
 }
 
 #[tokio::test]
 async fn a_stream_that_waits_for_its_app_is_left_alone() {
     let (backlog, executor) = (backlog(None), StreamExecutor::new(Some(Duration::from_millis(10))));
-    let room = executor.begin(&backlog);
+    let stream_backlog = executor.begin(&backlog);
     let (done, waited) = tokio::sync::oneshot::channel();
     executor.execute({
-        let room = Arc::clone(&room);
+        let stream_backlog = Arc::clone(&stream_backlog);
         async move {
-            room.begin();
-            room.wait_for_app();
+            stream_backlog.begin();
+            stream_backlog.wait_for_app();
             sleep(Duration::from_millis(200)).await;
             done.send(()).unwrap();
         }
     });
     waited.await.unwrap();
-    assert!(!room.is_stalled());
+    assert!(!stream_backlog.is_stalled());
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::config::{Announce, Unlisted};
+use crate::config::{ProxyEnvironment, Unlisted};
 
 /// The variable of the draft "Full mTLS for C2C" of Cloud Foundry.
 const CLOUD_FOUNDRY: &str = "CF_INSTANCE_MTLS_PROXY";
@@ -21,17 +21,17 @@ const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The variables that tell the app of the proxy at `url`, beside those that `known` has.
 pub(super) fn environment(
-    announce: Announce,
+    announce: ProxyEnvironment,
     unlisted: Unlisted,
     url: &str,
     known: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
     let mut variables = Vec::new();
-    if announce != Announce::Off {
+    if announce != ProxyEnvironment::Off {
         variables.push((CLOUD_FOUNDRY.into(), url.into()));
     }
     // Clients know proxies by URL alone.
-    if announce == Announce::Env && url.starts_with("http://") {
+    if announce == ProxyEnvironment::Env && url.starts_with("http://") {
         variables.extend(HTTP.map(|name| (name.into(), url.into())));
         if unlisted == Unlisted::Tunnel {
             variables.extend(HTTPS.map(|name| (name.into(), url.into())));
@@ -65,7 +65,7 @@ mod tests {
 
     const URL: &str = "http://127.0.0.1:61445";
 
-    fn told(announce: Announce, unlisted: Unlisted, url: &str, known: &[(&str, &str)]) -> Vec<String> {
+    fn told(announce: ProxyEnvironment, unlisted: Unlisted, url: &str, known: &[(&str, &str)]) -> Vec<String> {
         let known =
             |name: &str| known.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value));
         let told = environment(announce, unlisted, url, known).into_iter();
@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn cloud_foundrys_variable_alone_is_the_default_and_nothing_is_said_where_nothing_is_wanted() {
         let told = |announce| told(announce, Unlisted::Tunnel, URL, &[]);
-        assert_eq!(told(Announce::Cf), ["CF_INSTANCE_MTLS_PROXY=http://127.0.0.1:61445"]);
-        assert!(told(Announce::Off).is_empty());
+        assert_eq!(told(ProxyEnvironment::Cf), ["CF_INSTANCE_MTLS_PROXY=http://127.0.0.1:61445"]);
+        assert!(told(ProxyEnvironment::Off).is_empty());
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
         let known = [("no_proxy", "a.example, localhost"), ("CF_INSTANCE_INTERNAL_IP", "10.255.0.3")];
         let merged = "a.example,localhost,127.0.0.1,::1,10.255.0.3";
         assert_eq!(
-            told(Announce::Env, Unlisted::Refuse, URL, &known),
+            told(ProxyEnvironment::Env, Unlisted::Refuse, URL, &known),
             [
                 format!("CF_INSTANCE_MTLS_PROXY={URL}"),
                 format!("http_proxy={URL}"),
@@ -95,12 +95,15 @@ mod tests {
             ]
         );
         // What is not forwarded would fail.
-        let tunnels = told(Announce::Env, Unlisted::Tunnel, URL, &[]);
+        let tunnels = told(ProxyEnvironment::Env, Unlisted::Tunnel, URL, &[]);
         assert!(tunnels.contains(&format!("https_proxy={URL}")) && tunnels.contains(&format!("HTTPS_PROXY={URL}")));
     }
 
     #[test]
     fn a_socket_file_is_nothing_that_clients_can_be_told_of() {
-        assert_eq!(told(Announce::Env, Unlisted::Tunnel, "unix:/run/p", &[]), ["CF_INSTANCE_MTLS_PROXY=unix:/run/p"]);
+        assert_eq!(
+            told(ProxyEnvironment::Env, Unlisted::Tunnel, "unix:/run/p", &[]),
+            ["CF_INSTANCE_MTLS_PROXY=unix:/run/p"]
+        );
     }
 }
