@@ -14,9 +14,9 @@ const PART: usize = 16 * 1024 - 1;
 /// The same while memory is short.
 const PART_WHILE_SHORT: usize = 4 * 1024;
 
-/// What is read of a body at a time by whoever is held to `budget`, in bytes.
-pub(crate) fn body_part(budget: &MemoryBudget) -> usize {
-    if budget.is_under_pressure() { PART_WHILE_SHORT } else { PART }
+/// What is read of a body at a time by whoever is held to `budget`, in bytes; `None`: to nothing.
+pub(crate) fn body_part(budget: Option<&MemoryBudget>) -> usize {
+    if budget.is_some_and(MemoryBudget::is_under_pressure) { PART_WHILE_SHORT } else { PART }
 }
 
 /// Reads from `stream` into `buf`, no more than [`body_part`] at a time: whoever reads keeps what it is given until the other side takes it.
@@ -24,7 +24,7 @@ pub(crate) fn poll_read_part(
     stream: Pin<&mut impl AsyncRead>,
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
-    budget: &MemoryBudget,
+    budget: Option<&MemoryBudget>,
 ) -> Poll<io::Result<()>> {
     let part = body_part(budget);
     if buf.remaining() <= part {

@@ -178,7 +178,7 @@ impl<S> ScannedStream<S> {
     where
         S: AsyncRead + Unpin,
     {
-        let read = poll_read_part(Pin::new(&mut self.stream), cx, buf, self.reservation.budget());
+        let read = poll_read_part(Pin::new(&mut self.stream), cx, buf, Some(self.reservation.budget()));
         self.is_awaited = read.is_pending();
         read
     }

@@ -85,7 +85,7 @@ impl PacedStream {
         // A flush knows nothing of what is written behind it.
         backlog.bytes = backlog.bytes.max(bytes);
         // The next part has been read from the app.
-        let next = self.unsent.as_ref().map_or(0, |_| body_part(&self.budget));
+        let next = self.unsent.as_ref().map_or(0, |_| body_part(Some(&self.budget)));
         let kept = backlog.bytes + self.stream.unsent() + next;
         backlog.reservation.set(kept);
         while backlog.watch.poll_check(cx).is_ready() {

@@ -84,7 +84,7 @@ impl ResettingStream {
         }
         let (kept, written) = (self.unsent.count(), self.written);
         // The next part has been read from the client.
-        let next = body_part(budget);
+        let next = body_part(Some(budget));
         self.reservation.set(kept + next);
         let watch = self.watch.get_or_insert_with(|| Box::new(BacklogWatch::new(Transferred { up: written, down: 0 })));
         while watch.poll_check(cx).is_ready() {
@@ -132,7 +132,9 @@ impl AsyncRead for ResettingStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match (this.protocol, &mut this.stream) {
-            (AppProtocol::Http1, Some(stream)) => poll_read_part(Pin::new(stream), cx, buf, this.reservation.budget()),
+            (AppProtocol::Http1, Some(stream)) => {
+                poll_read_part(Pin::new(stream), cx, buf, Some(this.reservation.budget()))
+            }
             _ => this.stream()?.poll_read(cx, buf),
         }
     }
