@@ -28,7 +28,9 @@ mod unsent_bytes;
 mod web_socket_ender;
 
 pub(crate) use body_lookahead::BodyLookahead;
-pub(crate) use body_part::PartSize;
+#[cfg(test)]
+pub(crate) use body_part::body_part;
+pub(crate) use body_part::{PartSize, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
