@@ -24,6 +24,7 @@ mod response_check;
 mod response_tracker;
 mod route_check;
 mod scanned_stream;
+mod unread_body;
 mod unsent_bytes;
 mod web_socket_ender;
 

@@ -424,6 +424,9 @@ impl ResponseContext<'_> {
         if is_http2 {
             own_values(fields);
         }
+        if is_http2 && status.is_success() {
+            exchange.request_body.take_to_end();
+        }
         *response.version_mut() = Version::HTTP_11;
         exchange.entry.fields.status = Some(status.as_u16());
         if let Some(status) = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()) {
