@@ -21,6 +21,9 @@ const PART_WHILE_SHORT: usize = 4 * 1024;
 /// Every part costs a turn of either side, and a call of the kernel for reading and one for writing.
 const MAX_DOUBLINGS: u8 = 2;
 
+/// The part of the budget, one in so many, of which no more may be spent where it is doubled so often: whoever stops reading then keeps one such part.
+const SPENT_AT_MOST: [usize; MAX_DOUBLINGS as usize] = [8, 32];
+
 /// How much is read at a time of a connection, as whoever takes what is read of it goes along.
 #[derive(Debug, Clone)]
 pub(crate) struct PartSize(Arc<PartState>);
@@ -48,9 +51,9 @@ impl PartSize {
 
     /// What is read at a time, in bytes, by whoever is held to `budget`.
     fn bytes(&self, budget: &MemoryBudget) -> usize {
-        match self.0.doublings.load(Ordering::Relaxed) {
+        let allowed = SPENT_AT_MOST.iter().take_while(|one_in| budget.has_spent_at_most(**one_in)).count();
+        match allowed.min(self.0.doublings.load(Ordering::Relaxed).into()) {
             0 => body_part(Some(budget)),
-            _ if budget.is_under_pressure() => body_part(Some(budget)),
             doublings => (((PART + 1) << doublings) - 1).min(self.0.most),
         }
     }

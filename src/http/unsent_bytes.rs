@@ -134,6 +134,19 @@ mod tests {
     }
 
     #[test]
+    fn the_more_is_held_of_the_memory_the_smaller_are_the_parts() {
+        let budget = Budgets::new(None, Some(1 << 20)).backlogs;
+        let (mut held, source) = (budget.reservation(), PartSize::default());
+        (0..3).for_each(|_| source.grow());
+        let mut sizes = Vec::new();
+        for one_in in [32, 31, 8, 7, 1] {
+            held.set((1 << 20) / one_in);
+            sizes.push(source.kept(&budget) / 1000);
+        }
+        assert_eq!(sizes, [65, 32, 32, 16, 4]);
+    }
+
+    #[test]
     fn parts_grow_while_all_is_taken_at_once_and_are_small_again_once_something_waits_or_the_message_is_over() {
         let (unsent, source) = (UnsentBytes::default(), PartSize::default());
         let budget = Budgets::new(None, None).backlogs;
