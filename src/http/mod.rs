@@ -34,7 +34,7 @@ pub(crate) use body_part::body_part;
 pub(crate) use body_part::{PartSize, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
-pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
+pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, HEADERS, TooManyControlFrames};
 pub(crate) use head_rejection::HeadRejection;
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::RequestHead;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::body_part::PartSize;
 use super::head_rejection::HeadRejection;
@@ -93,6 +93,12 @@ impl<S> ScannedStream<S> {
     pub(crate) fn with_buffered(mut self, bytes: Vec<u8>) -> Self {
         self.reservation.set(bytes.capacity());
         self.held = bytes;
+        self
+    }
+
+    /// The same, where what it begins with has been there since `begun`.
+    pub(crate) fn with_begun(mut self, begun: Option<Instant>) -> Self {
+        self.timer = begun.map(|begun| Box::pin(sleep_until(begun + self.head_timeout)));
         self
     }
 
@@ -296,6 +302,9 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
             if this.held.is_empty() {
                 let passed = Self::pass(&mut this.scan, &this.rules, &this.heads, read);
                 this.hold(&read[passed..]);
+                if passed > 0 {
+                    this.timer = None;
+                }
                 buf.set_filled(before + passed);
                 this.stand_in_for_refused();
             } else {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::http::PeerClosed;
 use crate::io::PlainStream;
@@ -52,6 +53,14 @@ impl ClientStream {
         match self {
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Plain(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    /// Since when something waits to be read that came while a request was waited for, where that is known.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        match self {
+            Self::Tls(_) => None,
+            Self::Plain(stream) => stream.waiting_since(),
         }
     }
 

@@ -132,9 +132,11 @@ async fn serve_until_idle(
     let backlogs = &connection.service.budgets.backlogs;
     let reservation = backlogs.reservation();
     let unsent = UnsentBytes::default();
+    let begun = stream.waiting_since();
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), Some(unsent.clone()));
     let rules = Arc::clone(&connection.head_rules);
-    let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).with_buffered(first);
+    let scanned =
+        ScannedStream::new(stream, rules, config.head_timeout, reservation).with_buffered(first).with_begun(begun);
     let (heads, part) = (scanned.heads(), scanned.part().clone());
     let slot = Arc::new(UpgradeSlot::new(heads.clone()));
     let service = service_fn(|request| {
