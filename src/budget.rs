@@ -68,6 +68,11 @@ impl MemoryBudget {
         self.free() < self.limit / 2
     }
 
+    /// Whether no more than this part of it is spent: one in so many.
+    pub fn has_spent_at_most(&self, one_in: usize) -> bool {
+        self.held() <= self.limit / one_in
+    }
+
     /// What one connection should hold of it at most, in bytes.
     pub fn share(&self) -> usize {
         self.free() / SHARE_DIVISOR

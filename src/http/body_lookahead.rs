@@ -12,7 +12,7 @@ use std::time::Duration;
 use hyper::body::{Body, Buf, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::unsent_bytes::UnsentBytes;
+use super::unsent_bytes::BodyPace;
 
 /// What is worth looking behind, in bytes.
 const SHORT: usize = 16 * 1024;
@@ -34,8 +34,8 @@ pub(crate) struct BodyLookahead<B: Body> {
     /// Something was handed on.
     has_begun: bool,
     pause: FailurePause,
-    /// What whoever reads has not sent.
-    unsent: Option<UnsentBytes>,
+    /// How it goes on, over HTTP/1.1.
+    pace: Option<BodyPace>,
 }
 
 /// What whoever reads is given before a failure: what it has not sent yet it drops then, the head of the message among it.
@@ -74,7 +74,7 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
     }
 
     fn begin(body: B, pause: FailurePause) -> Self {
-        Self { body, first: None, next: None, has_begun: false, pause, unsent: None }
+        Self { body, first: None, next: None, has_begun: false, pause, pace: None }
     }
 
     /// Looks at what has come of `body`, over HTTP/1.1. If that is short, whoever reads it has one turn to see whether that is all.
@@ -105,9 +105,9 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> BodyLookahead<B> {
         this
     }
 
-    /// The next part of it waits until whoever reads has sent what is counted as `unsent`.
-    pub(crate) fn waiting_for(mut self, unsent: Option<UnsentBytes>) -> Self {
-        self.unsent = unsent;
+    /// The next part of it waits until whoever reads has sent what it has, as `pace` says.
+    pub(crate) fn paced(mut self, pace: Option<BodyPace>) -> Self {
+        self.pace = pace;
         self
     }
 
@@ -139,8 +139,8 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
         let polled = match known {
             Some(known) => Poll::Ready(known),
             None => {
-                if let Some(unsent) = &self.unsent {
-                    ready!(unsent.poll_room(cx));
+                if let Some(pace) = &self.pace {
+                    ready!(pace.poll_room(cx));
                 }
                 Pin::new(&mut self.body).poll_frame(cx)
             }
@@ -152,8 +152,8 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for BodyLookahead<B> {
             }
             return Poll::Ready(Some(Err(error)));
         }
-        if let (Some(unsent), Poll::Ready(Some(Ok(frame)))) = (&self.unsent, &polled) {
-            unsent.add(frame.data_ref().map_or(0, Buf::remaining));
+        if let (Some(pace), Poll::Ready(Some(Ok(frame)))) = (&self.pace, &polled) {
+            pace.add(frame.data_ref().map_or(0, Buf::remaining));
         }
         self.has_begun |= polled.is_ready();
         polled

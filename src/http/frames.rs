@@ -10,9 +10,12 @@ const HEADER: usize = 9;
 
 /// Types of frames (RFC 9113, 6).
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(crate) const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+
+/// The flag of the last frame of a head.
+const END_HEADERS: u8 = 4;
 
 /// Control frames that may come in a second, beside one for each DATA frame of either side.
 const RATE: f64 = 100.0;
@@ -33,6 +36,7 @@ const BURST_SECONDS: f64 = 10.0;
 /// Where in a stream of frames.
 #[derive(Debug)]
 pub(crate) struct FrameScan {
+    at: FramePosition,
     /// Bytes to come until the next header.
     left: usize,
     header: [u8; HEADER],
@@ -40,20 +44,41 @@ pub(crate) struct FrameScan {
     filled: usize,
 }
 
+/// What the bytes belong to that came last.
+#[derive(Debug, Clone, Copy)]
+enum FramePosition {
+    /// What a client says first.
+    Preface,
+    /// A part of a head, with which that ends or not.
+    Head {
+        ends: bool,
+    },
+    Other,
+}
+
 impl FrameScan {
     /// In front of what a client sends.
     pub(crate) fn of_client() -> Self {
-        Self { left: PREFACE, header: [0; HEADER], filled: 0 }
+        Self { at: FramePosition::Preface, left: PREFACE, header: [0; HEADER], filled: 0 }
     }
 
     /// In front of what a server sends.
     pub(crate) fn of_server() -> Self {
-        Self { left: 0, header: [0; HEADER], filled: 0 }
+        Self { at: FramePosition::Other, left: 0, header: [0; HEADER], filled: 0 }
     }
 
     /// Whether a frame may begin here.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.left == 0 && self.filled == 0
+    }
+
+    /// Whether something has begun that is waited for: the preface, or a head.
+    pub(crate) fn is_within_head(&self) -> bool {
+        match self.at {
+            FramePosition::Preface => (1..PREFACE).contains(&self.left),
+            FramePosition::Head { ends } => self.left > 0 || !ends,
+            FramePosition::Other => false,
+        }
     }
 
     /// Follows `bytes`; type and length of each frame that begins in them are given to `found`.
@@ -70,7 +95,11 @@ impl FrameScan {
             self.filled += taken;
             bytes = &bytes[taken..];
             if self.filled == HEADER {
-                let [a, b, c, kind, ..] = self.header;
+                let [a, b, c, kind, flags, ..] = self.header;
+                self.at = match kind {
+                    HEADERS | CONTINUATION => FramePosition::Head { ends: flags & END_HEADERS != 0 },
+                    _ => FramePosition::Other,
+                };
                 self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 self.filled = 0;
                 found(kind, self.left);
@@ -166,6 +195,24 @@ mod tests {
             scan.pass(&[0], |_, _| ());
             assert!(!scan.is_between_frames());
         }
+    }
+
+    #[test]
+    fn a_preface_and_a_head_that_have_begun_are_waited_for_until_their_end() {
+        let mut scan = FrameScan::of_client();
+        let mut pass = |bytes: &[u8]| {
+            scan.pass(bytes, |_, _| ());
+            scan.is_within_head()
+        };
+        assert!(!pass(b""), "nothing has come");
+        assert!(pass(b"P") && pass(&[0; PREFACE - 2]) && !pass(b"\n"));
+        assert!(!pass(&frame(SETTINGS, 6)));
+        // Its flags say that it does not end.
+        assert!(pass(&frame(HEADERS, 5)) && pass(&frame(CONTINUATION, 5)));
+        let mut last = frame(CONTINUATION, 5);
+        last[4] = END_HEADERS;
+        assert!(pass(&last[..9]) && pass(&last[9..13]) && !pass(&last[13..]));
+        assert!(!pass(&frame(DATA, 300)[..100]), "a body has another limit");
     }
 
     #[test]

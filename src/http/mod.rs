@@ -24,14 +24,17 @@ mod response_check;
 mod response_tracker;
 mod route_check;
 mod scanned_stream;
+mod unread_body;
 mod unsent_bytes;
 mod web_socket_ender;
 
 pub(crate) use body_lookahead::BodyLookahead;
-pub(crate) use body_part::{body_part, poll_read_part};
+#[cfg(test)]
+pub(crate) use body_part::body_part;
+pub(crate) use body_part::{PartSize, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
-pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames};
+pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, HEADERS, TooManyControlFrames};
 pub(crate) use head_rejection::HeadRejection;
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::RequestHead;
@@ -45,5 +48,5 @@ pub(crate) use response_check::{content_length, response_head_length, response_p
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};
 pub(crate) use scanned_stream::{PeerClosed, ScannedStream};
-pub(crate) use unsent_bytes::UnsentBytes;
+pub(crate) use unsent_bytes::{BodyPace, UnsentBytes};
 pub(crate) use web_socket_ender::WebSocketEnder;

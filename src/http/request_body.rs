@@ -1,7 +1,7 @@
 //! The body of a request on its way to whoever answers it.
 
 use std::error::Error;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,25 +9,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{io, mem};
 
-use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::unsent_bytes::UnsentBytes;
+use super::body_part::PartSize;
+use super::unread_body::{discard_for_a_moment, discard_to_end, wait_for_end};
+use super::unsent_bytes::{BodyPace, UnsentBytes};
 
 /// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-
-/// How long whoever has sent a whole body may take to say that nothing follows it.
-const END_WAIT: Duration = Duration::from_secs(5);
-
-/// What comes of a body that nobody reads any more is dropped, so much of it, and for so long, before its stream is let go: many clients do not
-/// see an answer that ends in the moment in which they are told to send no more.
-const DISCARDED: usize = 64 * 1024;
-const DISCARD_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of a request on its way to whoever answers it.
 #[derive(Debug)]
@@ -41,8 +33,10 @@ pub(crate) struct RequestBody {
     filter_trailers: fn(&mut HeaderMap),
     /// What nobody has read is left to whoever sees its progress.
     keeps_rest: bool,
-    /// What whoever reads has not sent on.
-    unsent: Option<UnsentBytes>,
+    /// What is read at a time of where it comes from.
+    source: PartSize,
+    /// How it goes on from there.
+    pace: Option<BodyPace>,
     progress: Arc<BodyProgress>,
 }
 
@@ -69,6 +63,7 @@ pub(crate) struct BodyProgress {
     is_silent: AtomicBool,
     is_too_long: AtomicBool,
     is_held_back: AtomicBool,
+    is_taken_to_end: AtomicBool,
     bytes: AtomicU64,
     rest: Mutex<RemainingBody>,
 }
@@ -79,8 +74,8 @@ enum RemainingBody {
     /// Somebody reads it still.
     #[default]
     None,
-    /// This is left until the answer was sent.
-    Kept(Incoming),
+    /// This is left until the answer was sent. It may be so long, in bytes.
+    Kept(Incoming, u64),
     /// The answer was sent.
     Answered,
 }
@@ -124,8 +119,21 @@ impl BodyProgress {
     /// The answer was sent: what is left is let go of in a moment, and `held` until then.
     pub(crate) fn answered(&self, held: impl Send + 'static) {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let RemainingBody::Kept(rest) = mem::replace(&mut *rest, RemainingBody::Answered) {
-            discard(rest, held);
+        if let RemainingBody::Kept(rest, most) = mem::replace(&mut *rest, RemainingBody::Answered) {
+            self.discard(rest, most, held);
+        }
+    }
+
+    /// Its answer is no refusal: whoever sends it may go on to its end. Many clients (curl among them) wait until they have sent all, and for ever
+    /// where they are told that nobody reads it.
+    pub(crate) fn take_to_end(&self) {
+        self.is_taken_to_end.store(true, Ordering::Release);
+    }
+
+    fn discard(&self, rest: Incoming, most: u64, held: impl Send + 'static) {
+        match self.is_taken_to_end.load(Ordering::Acquire) {
+            true => discard_to_end(rest, most, held),
+            false => discard_for_a_moment(rest, held),
         }
     }
 }
@@ -164,7 +172,8 @@ impl RequestBody {
             limit: None,
             filter_trailers,
             keeps_rest: false,
-            unsent: None,
+            source: PartSize::default(),
+            pace: None,
             progress: Arc::new(progress),
         }
     }
@@ -180,7 +189,8 @@ impl RequestBody {
             limit: None,
             filter_trailers: |_| (),
             keeps_rest: false,
-            unsent: None,
+            source: PartSize::default(),
+            pace: None,
             progress,
         }
     }
@@ -199,9 +209,14 @@ impl RequestBody {
         open
     }
 
+    /// It is read by parts of `source`.
+    pub(crate) fn read_by(&mut self, source: PartSize) {
+        self.source = source;
+    }
+
     /// The next part of it waits until whoever reads has sent on what is counted as `unsent`.
     pub(crate) fn wait_for(&mut self, unsent: UnsentBytes) {
-        self.unsent = Some(unsent);
+        self.pace = Some(BodyPace::new(unsent, self.source.clone()));
     }
 
     /// It fails once nothing of it has come for `limit`, as long as it is waited for.
@@ -268,8 +283,8 @@ impl Body for RequestBody {
             },
         }
         self.progress.is_held_back.store(false, Ordering::Release);
-        if let Some(unsent) = &self.unsent {
-            ready!(unsent.poll_room(cx));
+        if let Some(pace) = &self.pace {
+            ready!(pace.poll_room(cx));
         }
         let polled = match &mut self.inner {
             Some(inner) => Pin::new(inner).poll_frame(cx).map_err(RequestBodyError::from),
@@ -290,8 +305,8 @@ impl Body for RequestBody {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-                    if let Some(unsent) = &self.unsent {
-                        unsent.add(data.len());
+                    if let Some(pace) = &self.pace {
+                        pace.add(data.len());
                     }
                 }
                 if let Some(silence) = &mut self.silence {
@@ -323,41 +338,20 @@ impl Drop for RequestBody {
     /// An app that knows the length of a body may have answered before the client has said that nothing follows. HTTP/2 resets a stream that is
     /// let go before that, and clients that are about to say it take that for a failure.
     fn drop(&mut self) {
-        let Some(mut inner) = self.inner.take().filter(|inner| !inner.is_end_stream()) else { return };
+        let Some(inner) = self.inner.take().filter(|inner| !inner.is_end_stream()) else { return };
         if !is_whole(&inner) {
             if self.keeps_rest {
+                let most = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.progress.bytes()));
                 let mut rest = self.progress.rest.lock().unwrap_or_else(PoisonError::into_inner);
                 match *rest {
-                    RemainingBody::Answered => discard(inner, ()),
-                    RemainingBody::None | RemainingBody::Kept(_) => *rest = RemainingBody::Kept(inner),
+                    RemainingBody::Answered => self.progress.discard(inner, most, ()),
+                    RemainingBody::None | RemainingBody::Kept(..) => *rest = RemainingBody::Kept(inner, most),
                 }
             }
-        } else if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                // Whoever does not say it has its stream reset after all.
-                let _ = timeout(END_WAIT, async { while let Some(Ok(_)) = inner.frame().await {} }).await;
-            });
+        } else {
+            wait_for_end(inner);
         }
     }
-}
-
-/// Lets go of `rest` in a moment, and of `held` then.
-fn discard(mut rest: Incoming, held: impl Send + 'static) {
-    let Ok(runtime) = Handle::try_current() else { return };
-    runtime.spawn(async move {
-        // Whoever goes on has its stream reset after all.
-        let _ = timeout(DISCARD_WAIT, async {
-            let mut left = DISCARDED;
-            while let Some(Ok(frame)) = rest.frame().await {
-                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-                if left == 0 {
-                    pending::<()>().await;
-                }
-            }
-        })
-        .await;
-        drop((rest, held));
-    });
 }
 
 /// Whether all that was promised of `body` has been taken.

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::body_part::poll_read_part;
+use super::body_part::PartSize;
 use super::head_rejection::HeadRejection;
 use super::head_rules::HeadRules;
 use super::head_scan::{RequestScan, UpgradeRequest};
@@ -46,6 +46,8 @@ pub(crate) struct ScannedStream<S> {
     held: Vec<u8>,
     /// What they take of the memory.
     reservation: Reservation,
+    /// What is read at a time.
+    part: PartSize,
     /// So many of them may be.
     cleared: usize,
     head_timeout: Duration,
@@ -77,6 +79,7 @@ impl<S> ScannedStream<S> {
             heads: RequestHeads::default(),
             held: Vec::new(),
             reservation,
+            part: PartSize::default(),
             cleared: 0,
             head_timeout,
             timer: None,
@@ -91,6 +94,17 @@ impl<S> ScannedStream<S> {
         self.reservation.set(bytes.capacity());
         self.held = bytes;
         self
+    }
+
+    /// The same, where what it begins with has been there since `begun`.
+    pub(crate) fn with_begun(mut self, begun: Option<Instant>) -> Self {
+        self.timer = begun.map(|begun| Box::pin(sleep_until(begun + self.head_timeout)));
+        self
+    }
+
+    /// What is read of it at a time.
+    pub(crate) fn part(&self) -> &PartSize {
+        &self.part
     }
 
     /// What is judged of its requests.
@@ -178,7 +192,7 @@ impl<S> ScannedStream<S> {
     where
         S: AsyncRead + Unpin,
     {
-        let read = poll_read_part(Pin::new(&mut self.stream), cx, buf, self.reservation.budget());
+        let read = self.part.poll_read(Pin::new(&mut self.stream), cx, buf, self.reservation.budget());
         self.is_awaited = read.is_pending();
         read
     }
@@ -288,6 +302,9 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
             if this.held.is_empty() {
                 let passed = Self::pass(&mut this.scan, &this.rules, &this.heads, read);
                 this.hold(&read[passed..]);
+                if passed > 0 {
+                    this.timer = None;
+                }
                 buf.set_filled(before + passed);
                 this.stand_in_for_refused();
             } else {

@@ -1,10 +1,14 @@
 //! What was handed to whoever sends a message and was not sent yet.
 //!
 //! hyper takes parts of a body as long as its buffer for writing is smaller than the longest head that it may read. What the other side does not
-//! take would pile up there; so the next part is handed to it when what it has is nearly sent.
+//! take would pile up there; so the next part is handed to it when what it has is nearly sent. And as long as all of it is sent at once, the
+//! parts grow.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use super::body_part::PartSize;
+use crate::budget::MemoryBudget;
 
 /// What may wait to be sent while one more part is handed on, in bytes: small parts go out together.
 const ENOUGH: usize = 8 * 1024;
@@ -18,6 +22,10 @@ struct SendState {
     bytes: usize,
     /// Waits until they were sent.
     next: Option<Waker>,
+    /// Some of them had to wait.
+    has_waited: bool,
+    /// How much is read at a time of whoever the message comes from.
+    source: Option<PartSize>,
 }
 
 impl UnsentBytes {
@@ -26,7 +34,7 @@ impl UnsentBytes {
     }
 
     /// Ready once another part may be handed on.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
         if state.bytes < ENOUGH {
             return Poll::Ready(());
@@ -36,13 +44,26 @@ impl UnsentBytes {
     }
 
     /// `bytes` more are handed on.
-    pub(crate) fn add(&self, bytes: usize) {
+    fn add(&self, bytes: usize) {
         self.state().bytes += bytes;
+    }
+
+    /// The other side does not take some of them now.
+    pub(crate) fn note_waiting(&self) {
+        let mut state = self.state();
+        state.has_waited = true;
+        if let Some(source) = &state.source {
+            source.shrink();
+        }
     }
 
     /// All of them were sent.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
+        let has_waited = std::mem::take(&mut state.has_waited);
+        if let Some(source) = state.source.as_ref().filter(|_| state.bytes >= ENOUGH && !has_waited) {
+            source.grow();
+        }
         state.bytes = 0;
         if let Some(next) = state.next.take() {
             next.wake();
@@ -53,11 +74,51 @@ impl UnsentBytes {
     pub(crate) fn count(&self) -> usize {
         self.state().bytes
     }
+
+    /// What has been read behind them, or is going to be by whoever is held to `budget`, in bytes.
+    pub(crate) fn next_part(&self, budget: &MemoryBudget) -> usize {
+        self.state().source.clone().unwrap_or_default().kept(budget)
+    }
+}
+
+/// A message on its way from where it is read to where it is sent. What is read of it at a time follows what is sent at a time, as long as this is
+/// there.
+#[derive(Debug)]
+pub(crate) struct BodyPace {
+    unsent: UnsentBytes,
+    source: PartSize,
+}
+
+impl BodyPace {
+    /// That of a message that is read by parts of `source`, and counted as `unsent` where it is sent.
+    pub(crate) fn new(unsent: UnsentBytes, source: PartSize) -> Self {
+        unsent.state().source = Some(source.clone());
+        Self { unsent, source }
+    }
+
+    /// Ready once another part may be handed on.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        self.unsent.poll_room(cx)
+    }
+
+    /// `bytes` more are handed on.
+    pub(super) fn add(&self, bytes: usize) {
+        self.unsent.add(bytes);
+    }
+}
+
+impl Drop for BodyPace {
+    fn drop(&mut self) {
+        // The next message has another way.
+        self.source.shrink();
+        self.unsent.state().source.take_if(|source| source.is_same(&self.source));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budgets;
 
     #[test]
     fn the_next_part_has_to_wait_until_what_was_handed_on_is_sent() {
@@ -70,5 +131,47 @@ mod tests {
         unsent.clear();
         assert!(unsent.poll_room(&cx).is_ready());
         assert_eq!(unsent.count(), 0);
+    }
+
+    #[test]
+    fn the_more_is_held_of_the_memory_the_smaller_are_the_parts() {
+        let budget = Budgets::new(None, Some(1 << 20)).backlogs;
+        let (mut held, source) = (budget.reservation(), PartSize::default());
+        (0..3).for_each(|_| source.grow());
+        let mut sizes = Vec::new();
+        for one_in in [32, 31, 8, 7, 1] {
+            held.set((1 << 20) / one_in);
+            sizes.push(source.kept(&budget) / 1000);
+        }
+        assert_eq!(sizes, [65, 32, 32, 16, 4]);
+    }
+
+    #[test]
+    fn parts_grow_while_all_is_taken_at_once_and_are_small_again_once_something_waits_or_the_message_is_over() {
+        let (unsent, source) = (UnsentBytes::default(), PartSize::default());
+        let budget = Budgets::new(None, None).backlogs;
+        let pace = BodyPace::new(unsent.clone(), source.clone());
+        let sizes = |send: &dyn Fn()| {
+            send();
+            source.kept(&budget)
+        };
+        let at_once = |bytes| {
+            pace.add(bytes);
+            unsent.clear();
+        };
+        assert_eq!(source.kept(&budget), 16 * 1024 - 1);
+        assert_eq!(sizes(&|| at_once(100)), 16 * 1024 - 1, "small messages tell nothing");
+        assert_eq!(sizes(&|| at_once(16 * 1024 - 1)), 32 * 1024 - 1);
+        assert_eq!(sizes(&|| at_once(32 * 1024 - 1)), 64 * 1024 - 1);
+        assert_eq!(sizes(&|| at_once(64 * 1024 - 1)), 64 * 1024 - 1, "that is the most");
+        pace.add(64 * 1024 - 1);
+        assert_eq!(sizes(&|| unsent.note_waiting()), 16 * 1024 - 1);
+        assert_eq!(sizes(&|| unsent.clear()), 16 * 1024 - 1, "it has waited");
+        assert_eq!(sizes(&|| at_once(16 * 1024 - 1)), 32 * 1024 - 1);
+        drop(pace);
+        assert_eq!(source.kept(&budget), 16 * 1024 - 1);
+        unsent.add(ENOUGH);
+        unsent.clear();
+        assert_eq!(source.kept(&budget), 16 * 1024 - 1, "it is nothing to whoever sends another message");
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::buffers;
 use super::buffers::READ;
@@ -21,6 +22,8 @@ pub(crate) struct PlainStream {
     /// Bytes of which the reader has had the first `taken`.
     held: Vec<u8>,
     taken: usize,
+    /// When the first of them came.
+    since: Option<Instant>,
     /// The client has ended its sending.
     is_ended: bool,
     /// The connection has failed while it was read.
@@ -32,7 +35,7 @@ pub(crate) struct PlainStream {
 impl PlainStream {
     /// The connection `tcp`, of which nothing was read.
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, held: Vec::new(), taken: 0, is_ended: false, failure: None, unwritable: None }
+        Self { tcp, held: Vec::new(), taken: 0, since: None, is_ended: false, failure: None, unwritable: None }
     }
 
     /// The connection below.
@@ -49,6 +52,11 @@ impl PlainStream {
     /// Ready once something can be read without waiting: bytes, which are kept, or the end. Cancel safe.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_drained() && !self.is_read_closed() { self.poll_hold_more(cx) } else { Poll::Ready(()) }
+    }
+
+    /// Since when there are bytes that came while somebody waited for them, if there are any.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        self.since.filter(|_| !self.is_drained())
     }
 
     /// How the connection has failed, if it has, in reading or else in writing.
@@ -89,6 +97,9 @@ impl PlainStream {
         buffers::with(|buffers| {
             let mut space = ReadBuf::new(&mut buffers.input[..READ]);
             ready!(self.poll_socket(cx, &mut space));
+            if self.is_drained() {
+                self.since = Some(Instant::now());
+            }
             self.held.extend_from_slice(space.filled());
             Poll::Ready(())
         })
@@ -102,6 +113,16 @@ impl PlainStream {
             Err(error) => self.failure = Some(error.kind()),
         }
         Poll::Ready(())
+    }
+
+    /// A reset is found by whoever reads or writes first; a client that has ended its sending before may leave as it likes.
+    fn note_written(&mut self, written: io::Result<usize>) -> io::Result<usize> {
+        if let Err(error) = &written
+            && !self.is_ended
+        {
+            self.unwritable = Some(error.kind());
+        }
+        written
     }
 }
 
@@ -132,13 +153,21 @@ impl AsyncWrite for PlainStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, bytes));
-        // A reset is found by whoever reads or writes first; a client that has ended its sending before may leave as it likes.
-        if let Err(error) = &written
-            && !this.is_ended
-        {
-            this.unwritable = Some(error.kind());
-        }
-        Poll::Ready(written)
+        Poll::Ready(this.note_written(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, parts));
+        Poll::Ready(this.note_written(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -180,6 +209,21 @@ mod tests {
         assert_eq!((&two[..], &rest[..]), (&b"he"[..], &b"llo there"[..]));
         poll_fn(|cx| stream.poll_readable(cx)).await;
         assert!(stream.is_at_end() && stream.failure().is_none());
+    }
+
+    #[tokio::test]
+    async fn it_is_known_since_when_something_waits_that_nobody_has_taken() {
+        let (mut stream, mut client) = pair().await;
+        assert_eq!(stream.waiting_since(), None);
+        client.write_all(b"he").await.unwrap();
+        poll_fn(|cx| stream.poll_readable(cx)).await;
+        let first = stream.waiting_since();
+        assert!(first.is_some_and(|since| since <= Instant::now()));
+        client.write_all(b"llo").await.unwrap();
+        assert!(stream.starts_with(b"hello").await);
+        assert_eq!(stream.waiting_since(), first, "what came behind it changes nothing");
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+        assert_eq!(stream.waiting_since(), None);
     }
 
     #[tokio::test]

@@ -24,6 +24,9 @@ use crate::trust::AuthenticatedServer;
 /// What a record and the beginning of the next have around what they carry.
 const OVERHEAD: usize = 1024;
 
+/// Whoever has room for so much reads mostly whole records.
+const SEVERAL_RECORDS: usize = 2 * RECORD;
+
 /// Less than that, left over from the last record, is not worth a read of its own.
 const SCRAPS: usize = 1024;
 
@@ -228,6 +231,9 @@ impl Stream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         buffers::with(|Buffers { input, output }| {
+            if let [part] = parts {
+                return self.poll_write_by(cx, part, output);
+            }
             let mut length = 0;
             for part in parts {
                 let now = &part[..part.len().min(READ - length)];
@@ -413,8 +419,9 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // What the reader has no room for would have to be kept: no more of that than a record.
-        let limit = RECORD + into.remaining().min(READ);
+        // What the reader has no room for would have to be kept: no more of that than a record, and nearly nothing where whole records come anyway.
+        let beyond = if into.remaining() < SEVERAL_RECORDS { RECORD } else { OVERHEAD };
+        let limit = beyond + into.remaining().min(READ + OVERHEAD);
         self.get_mut().poll_read_by(cx, into, limit)
     }
 }

@@ -70,6 +70,20 @@ async fn read_until(scanned: &mut ScannedStream<DuplexStream>, text: &str) -> Ve
     judged
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_head_that_was_waited_for_before_has_the_rest_of_its_time() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let (_sender, receiver) = tokio::io::duplex(8);
+    let began = Instant::now();
+    tokio::time::advance(LIMIT - Duration::from_secs(1)).await;
+    let mut scanned = ScannedStream::new(receiver, rules(), LIMIT, backlogs(None).reservation())
+        .with_buffered(b"PRI * HT".to_vec())
+        .with_begun(Some(began));
+    let judged = read_until(&mut scanned, std::str::from_utf8(STAND_IN).unwrap()).await;
+    assert_eq!(judged, [Err(HeadRejection::HeadTimeout)]);
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
 /// Sends half a head, then `behind` with the rest of it, and then half a head again.
 async fn ask_late(behind: &str, next: &str, rest: &str) {
     const LIMIT: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::http::PeerClosed;
 use crate::io::PlainStream;
@@ -52,6 +53,14 @@ impl ClientStream {
         match self {
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Plain(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    /// Since when something waits to be read that came while a request was waited for, where that is known.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        match self {
+            Self::Tls(_) => None,
+            Self::Plain(stream) => stream.waiting_since(),
         }
     }
 
@@ -104,6 +113,21 @@ impl AsyncWrite for ClientStream {
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => stream.poll_write_gathered(cx, parts),
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -23,8 +23,8 @@ use super::validate::{ValidatedRequest, validate};
 use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
 use crate::http::{
-    BodyLookahead, HeadRejection, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight, RouteCheck, UnsentBytes,
-    content_length, remove_from_response, response_head_length, response_problem,
+    BodyLookahead, BodyPace, HeadRejection, PartSize, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight,
+    RouteCheck, UnsentBytes, content_length, remove_from_response, response_head_length, response_problem,
 };
 use crate::io::BytesSince;
 use crate::telemetry::{RequestLogEntry, RequestReason, StrippedField};
@@ -71,8 +71,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) upgrade: Option<&'a UpgradeSlot>,
     /// What its client leaves room for, over HTTP/2.
     pub(super) stream_backlog: Option<Arc<StreamBacklog>>,
-    /// What its client has not been sent yet, over HTTP/1.1.
-    pub(super) unsent: Option<UnsentBytes>,
+    /// How much of its body is read at a time, and what its client has not been sent yet, over HTTP/1.1.
+    pub(super) pace: Option<(PartSize, UnsentBytes)>,
 }
 
 /// Answers `request`, which came by `connection`.
@@ -129,8 +129,10 @@ pub(super) async fn answer(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let RequestContext { in_flight, upgrade, stream_backlog, unsent, .. } = arrival;
-    let forwarded = RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, stream_backlog, unsent };
+    let RequestContext { in_flight, upgrade, stream_backlog, pace, .. } = arrival;
+    let (part, unsent) = pace.unzip();
+    let forwarded =
+        RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, stream_backlog, part, unsent };
     forwarded.send(parts, body, entry).await
 }
 
@@ -214,6 +216,7 @@ struct RequestForwarder<'a> {
     in_flight: Option<RequestInFlight>,
     upgrade: Option<&'a UpgradeSlot>,
     stream_backlog: Option<Arc<StreamBacklog>>,
+    part: Option<PartSize>,
     unsent: Option<UnsentBytes>,
 }
 
@@ -223,6 +226,9 @@ impl RequestForwarder<'_> {
         let config = &self.connection.config;
         let backlogs = &self.connection.service.budgets.backlogs;
         let mut body = RequestBody::new(body, filter_request_trailers);
+        if let Some(part) = &self.part {
+            body.read_by(part.clone());
+        }
         let mut memory = backlogs.reservation();
         if !body.is_end_stream() {
             let is_http2 = entry.fields.http_version == "2";
@@ -418,6 +424,9 @@ impl ResponseContext<'_> {
         if is_http2 {
             own_values(fields);
         }
+        if is_http2 && status.is_success() {
+            exchange.request_body.take_to_end();
+        }
         *response.version_mut() = Version::HTTP_11;
         exchange.entry.fields.status = Some(status.as_u16());
         if let Some(status) = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()) {
@@ -439,13 +448,14 @@ impl ResponseContext<'_> {
         let is_http2 = exchange.entry.fields.http_version == "2";
         let (head, body) = response.into_parts();
         let is_absent = head.status == StatusCode::NOT_MODIFIED && body.is_end_stream() && !is_http2;
+        let part = exchange.app.part().clone();
         let body = AppResponseBody::new(body, exchange, self.stream_backlog);
         if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| is_absent).and_then(content_length) {
             return Response::from_parts(head, Either::Right(LocalReplyBody::absent(length)));
         }
         // Over HTTP/2 the client's window decides when something goes out.
         let body = if is_http2 { BodyLookahead::unseen(body) } else { BodyLookahead::of(body).await };
-        let body = body.waiting_for(self.unsent);
+        let body = body.paced(self.unsent.map(|unsent| BodyPace::new(unsent, part)));
         Response::from_parts(head, Either::Left(body))
     }
 }

@@ -132,14 +132,16 @@ async fn serve_until_idle(
     let backlogs = &connection.service.budgets.backlogs;
     let reservation = backlogs.reservation();
     let unsent = UnsentBytes::default();
+    let begun = stream.waiting_since();
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), Some(unsent.clone()));
     let rules = Arc::clone(&connection.head_rules);
-    let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation).with_buffered(first);
-    let heads = scanned.heads();
+    let scanned =
+        ScannedStream::new(stream, rules, config.head_timeout, reservation).with_buffered(first).with_begun(begun);
+    let (heads, part) = (scanned.heads(), scanned.part().clone());
     let slot = Arc::new(UpgradeSlot::new(heads.clone()));
     let service = service_fn(|request| {
-        let (connection, heads, slot, unsent) =
-            (Arc::clone(connection), heads.clone(), Arc::clone(&slot), unsent.clone());
+        let (connection, heads, slot) = (Arc::clone(connection), heads.clone(), Arc::clone(&slot));
+        let pace = Some((part.clone(), unsent.clone()));
         Box::pin(async move {
             // Every request was judged; one that was not is not acted on.
             let (head, in_flight) = match heads.next() {
@@ -147,13 +149,8 @@ async fn serve_until_idle(
                 None => (Err(HeadRejection::NotHttp), None),
             };
             let may_switch = head.is_ok_and(|head| head.switch.is_some());
-            let arrival = RequestContext {
-                head: Some(head),
-                in_flight,
-                upgrade: Some(&slot),
-                stream_backlog: None,
-                unsent: Some(unsent),
-            };
+            let arrival =
+                RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), stream_backlog: None, pace };
             let answer = answer(&connection, request, arrival).await;
             if may_switch && !slot.is_set() {
                 heads.resume();

@@ -5,14 +5,14 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
@@ -21,7 +21,7 @@ use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, ResponseStallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
-use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, TooManyControlFrames, io_cause};
+use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, HEADERS, TooManyControlFrames, io_cause};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
@@ -55,13 +55,34 @@ struct GuardedStream {
     budget: ControlFrameBudget,
     /// The client has asked for too much.
     is_flooded: bool,
+    /// How long a head may take, or what comes in front of all of them.
+    head_timeout: Duration,
+    /// The end of that, of one that has begun.
+    head: Option<Pin<Box<Sleep>>>,
+    /// It did not come in time.
+    is_late: bool,
 }
 
+/// What a client has begun with, and not ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection preface, or the head of a request, was not whole {0:?} after its first byte")]
+struct IncompleteHead(Duration);
+
 impl SharedStream {
-    fn new(stream: PacedStream, backlog: Arc<ResponseBacklog>) -> Self {
+    fn new(stream: PacedStream, backlog: Arc<ResponseBacklog>, head_timeout: Duration) -> Self {
         let (from_client, to_client) = (FrameScan::of_client(), FrameScan::of_server());
         let budget = ControlFrameBudget::new(Instant::now());
-        Self(Arc::new(Mutex::new(GuardedStream { stream, backlog, from_client, to_client, budget, is_flooded: false })))
+        Self(Arc::new(Mutex::new(GuardedStream {
+            stream,
+            backlog,
+            from_client,
+            to_client,
+            budget,
+            is_flooded: false,
+            head_timeout,
+            head: None,
+            is_late: false,
+        })))
     }
 
     fn locked(&self) -> MutexGuard<'_, GuardedStream> {
@@ -75,9 +96,23 @@ impl AsyncRead for SharedStream {
         let before = buf.filled().len();
         let read = Pin::new(&mut guarded.stream).poll_read(cx, buf);
         let (budget, is_flooded) = (&mut guarded.budget, &mut guarded.is_flooded);
-        guarded.from_client.pass(&buf.filled()[before..], |kind, _| *is_flooded |= budget.take(kind, Instant::now));
+        guarded.from_client.pass(&buf.filled()[before..], |kind, _| {
+            *is_flooded |= budget.take(kind, Instant::now);
+            if kind == HEADERS {
+                // Each has a time of its own.
+                guarded.head = None;
+            }
+        });
         if guarded.is_flooded {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, TooManyControlFrames)));
+        }
+        if !guarded.from_client.is_within_head() {
+            guarded.head = None;
+        } else if read.is_pending() {
+            let limit = guarded.head_timeout;
+            ready!(guarded.head.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
+            guarded.is_late = true;
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, IncompleteHead(limit))));
         }
         read
     }
@@ -114,7 +149,7 @@ pub(super) fn serve<'a>(
     let backlogs = &connection.service.budgets.backlogs;
     let backlog = Arc::new(ResponseBacklog::new(backlogs));
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), None);
-    let shared = SharedStream::new(stream, Arc::clone(&backlog));
+    let shared = SharedStream::new(stream, Arc::clone(&backlog), connection.config.head_timeout);
     // An `async fn` would go on having room for the stream as it was given.
     async move {
         let (reason, is_cut) = serve_requests(shared.clone(), &backlog, connection, watch, entry).await;
@@ -173,7 +208,7 @@ async fn serve_requests(
                 in_flight: None,
                 upgrade: None,
                 stream_backlog: Some(stream_backlog),
-                unsent: None,
+                pace: None,
             };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         })
@@ -261,6 +296,10 @@ async fn serve_requests(
         (None, None) => CloseReason::DrainTimeout,
         (None, Some(_)) if shared.locked().is_flooded => {
             entry.set_error(&TooManyControlFrames);
+            CloseReason::ClientViolation
+        }
+        (None, Some(_)) if shared.locked().is_late => {
+            entry.set_error(&IncompleteHead(config.head_timeout));
             CloseReason::ClientViolation
         }
         // The connection below is well: what came on it is not what HTTP/2 has.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client_stream::ClientStream;
 use crate::budget::{MemoryBudget, Reservation};
-use crate::http::{PeerClosed, UnsentBytes, body_part};
+use crate::http::{PeerClosed, UnsentBytes};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES, delivered_to};
 use crate::telemetry::RequestReason;
@@ -72,8 +72,32 @@ impl PacedStream {
         delivered_to(self.stream.tcp(), self.written, self.backlog.is_some())
     }
 
+    /// What became of writing, of `length` bytes.
+    fn note_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(written)) => {
+                self.written += written as u64;
+                if let Some(backlog) = &mut self.backlog {
+                    backlog.bytes = length - written;
+                    backlog.reservation.set(backlog.bytes + self.stream.unsent());
+                }
+            }
+            Poll::Pending if self.keep(cx, length) => return Poll::Ready(Err(no_room())),
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+        written
+    }
+
     /// The client did not take `bytes`. Whether it has to make room.
     fn keep(&mut self, cx: &mut Context<'_>, bytes: usize) -> bool {
+        if let Some(unsent) = &self.unsent {
+            unsent.note_waiting();
+        }
         if self.budget.limit().is_none() {
             return false;
         }
@@ -85,7 +109,7 @@ impl PacedStream {
         // A flush knows nothing of what is written behind it.
         backlog.bytes = backlog.bytes.max(bytes);
         // The next part has been read from the app.
-        let next = self.unsent.as_ref().map_or(0, |_| body_part(&self.budget));
+        let next = self.unsent.as_ref().map_or(0, |unsent| unsent.next_part(&self.budget));
         let kept = backlog.bytes + self.stream.unsent() + next;
         backlog.reservation.set(kept);
         while backlog.watch.poll_check(cx).is_ready() {
@@ -121,19 +145,24 @@ impl AsyncRead for PacedStream {
 impl AsyncWrite for PacedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.stream).poll_write(cx, bytes) {
-            Poll::Ready(Ok(written)) => {
-                this.written += written as u64;
-                if let Some(backlog) = &mut this.backlog {
-                    backlog.bytes = bytes.len() - written;
-                    backlog.reservation.set(backlog.bytes + this.stream.unsent());
-                }
-                Poll::Ready(Ok(written))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending if this.keep(cx, bytes.len()) => Poll::Ready(Err(no_room())),
-            Poll::Pending => Poll::Pending,
-        }
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.note_written(cx, written, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let length = parts.iter().map(|part| part.len()).sum();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
+        this.note_written(cx, written, length)
+    }
+
+    /// Over HTTP/1.1 parts of a body go out as they were read, and are not put one behind the other first. HTTP/2 does that itself.
+    fn is_write_vectored(&self) -> bool {
+        self.unsent.is_some()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

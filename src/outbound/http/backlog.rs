@@ -13,18 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::budget::{MemoryBudget, Reservation};
-use crate::http::{CountedBytes, MAX_HEAD, PeerClosed};
+use crate::http::{CountedBytes, MAX_HEAD, PeerClosed, poll_read_part};
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
 
-/// What a connection may hold of a body however short memory is, and what is read at a time then, in bytes.
+/// What a connection may hold of a body however short memory is, in bytes.
 const ALWAYS: usize = 8 * 1024;
-const READ_WHILE_SHORT: usize = 4 * 1024;
-
-/// What is read at a time else. hyper makes its buffer twice as large when a read has filled it, from 8 KiB on, and keeps it: by this it has
-/// 16 KiB at most where no head is longer.
-const READ_AT_ONCE: usize = 16 * 1024 - 1;
 
 /// There is no memory left for what the server has sent.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -391,18 +386,9 @@ impl<S: PeerClosed> PeerClosed for BacklogStream<S> {
 impl<S: AsyncRead + Side + Unpin> AsyncRead for BacklogStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let is_under_pressure = this.watched.as_ref().is_some_and(|watched| watched.backlog.budget.is_under_pressure());
-        let most = if is_under_pressure { READ_WHILE_SHORT } else { READ_AT_ONCE };
         let before = buf.filled().len();
-        let came = if buf.remaining() <= most {
-            Pin::new(&mut this.stream).poll_read(cx, buf)
-        } else {
-            let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-            let came = Pin::new(&mut this.stream).poll_read(cx, &mut part);
-            let filled = part.filled().len();
-            buf.advance(filled);
-            came
-        };
+        let budget = this.watched.as_ref().map(|watched| &*watched.backlog.budget);
+        let came = poll_read_part(Pin::new(&mut this.stream), cx, buf, budget);
         this.note_read(cx, came, buf.filled().len() - before)
     }
 }
@@ -446,6 +432,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budgets;
+    use crate::http::body_part;
 
     /// A side that is read from, and who writes to it.
     fn side(budget: &Arc<MemoryBudget>) -> (BacklogStream<AppStream>, BodyBacklog, UnixStream) {
@@ -459,7 +446,7 @@ mod tests {
         let (mut stream, _, mut other) = side(&Budgets::new(None, None).backlogs);
         other.write_all(&[7; 64 * 1024]).await.unwrap();
         let mut space = [0; 64 * 1024];
-        assert_eq!(stream.read(&mut space).await.unwrap(), READ_AT_ONCE);
+        assert_eq!(stream.read(&mut space).await.unwrap(), body_part(None));
     }
 
     #[tokio::test]
@@ -488,7 +475,7 @@ mod tests {
         let mut space = [0; 64 * 1024];
         // One of usual length has its room.
         for _ in 0..2 {
-            assert_eq!(stream.read(&mut space).await.unwrap(), READ_WHILE_SHORT);
+            assert_eq!(stream.read(&mut space).await.unwrap(), body_part(Some(&budget)));
         }
         assert_eq!(backlog.evicted(), None);
         stream.read(&mut space).await.unwrap_err();

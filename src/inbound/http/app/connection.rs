@@ -17,7 +17,7 @@ use super::stream::ResettingStream;
 use super::totals::{AppTotals, CountedConnection};
 use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
-use crate::http::{RequestBody, UnsentBytes};
+use crate::http::{PartSize, RequestBody, UnsentBytes};
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
 
 /// The longest head of an answer, in bytes, and its fields.
@@ -47,6 +47,8 @@ pub(in crate::inbound::http) struct AppConnection {
     count_guard: CountedConnection,
     /// What the app has not been sent yet, over HTTP/1.1.
     unsent: UnsentBytes,
+    /// What is read of an answer at a time, over HTTP/1.1.
+    part: PartSize,
     /// It has carried requests before.
     pub(in crate::inbound::http) is_reused: bool,
 }
@@ -108,6 +110,7 @@ impl AppConnection {
                     driver,
                     count_guard,
                     unsent: UnsentBytes::default(),
+                    part: PartSize::default(),
                     is_reused: false,
                 })
             }
@@ -115,7 +118,7 @@ impl AppConnection {
     }
 
     async fn speak_http1(mut stream: AppSocket, count_guard: CountedConnection) -> hyper::Result<Self> {
-        let unsent = stream.get_mut().unsent().clone();
+        let (unsent, part) = (stream.get_mut().unsent().clone(), stream.get_mut().part().clone());
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_ANSWER_HEAD + 8 * 1024).max_headers(MAX_ANSWER_FIELDS);
         let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await?;
@@ -131,12 +134,17 @@ impl AppConnection {
                 unwanted.io.into_inner().into_inner().end();
             }
         });
-        Ok(Self { sender: AppSender::Http1(sender, left), driver, count_guard, unsent, is_reused: false })
+        Ok(Self { sender: AppSender::Http1(sender, left), driver, count_guard, unsent, part, is_reused: false })
     }
 
     /// What is counted of it.
     pub(in crate::inbound::http) fn meter(&self) -> &Arc<ByteMeter> {
         self.count_guard.meter()
+    }
+
+    /// What is read of an answer at a time.
+    pub(in crate::inbound::http) fn part(&self) -> &PartSize {
+        &self.part
     }
 
     async fn is_ready(&mut self) -> bool {

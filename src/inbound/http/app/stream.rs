@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::budget::{MemoryBudget, Reservation};
 use crate::config::AppProtocol;
-use crate::http::{UnsentBytes, body_part, poll_read_part};
+use crate::http::{PartSize, UnsentBytes};
+use crate::io::buffers::READ;
 use crate::io::{AppStream, Socket, Transferred};
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -21,6 +22,8 @@ pub(in crate::inbound::http) struct ResettingStream {
     protocol: AppProtocol,
     /// What was handed on of the request, over HTTP/1.1.
     unsent: UnsentBytes,
+    /// What is read at a time of an answer, over HTTP/1.1.
+    part: PartSize,
     /// What that takes of the memory.
     reservation: Reservation,
     /// Bytes that were written.
@@ -39,6 +42,7 @@ impl ResettingStream {
             is_ended: false,
             protocol,
             unsent: UnsentBytes::default(),
+            part: PartSize::up_to(READ),
             reservation: budget.reservation(),
             written: 0,
             watch: None,
@@ -49,6 +53,11 @@ impl ResettingStream {
     /// What is counted of the request that is under way, over HTTP/1.1.
     pub(super) fn unsent(&self) -> &UnsentBytes {
         &self.unsent
+    }
+
+    /// What is read of it at a time, over HTTP/1.1.
+    pub(super) fn part(&self) -> &PartSize {
+        &self.part
     }
 
     /// The socket, which is not reset any more; `None`: it was taken before.
@@ -78,13 +87,14 @@ impl ResettingStream {
 
     /// The app did not take something. Whether it has to make room for others.
     fn keep(&mut self, cx: &mut Context<'_>) -> bool {
+        self.unsent.note_waiting();
         let budget = self.reservation.budget();
         if budget.limit().is_none() || self.protocol != AppProtocol::Http1 {
             return false;
         }
         let (kept, written) = (self.unsent.count(), self.written);
         // The next part has been read from the client.
-        let next = body_part(budget);
+        let next = self.unsent.next_part(budget);
         self.reservation.set(kept + next);
         let watch = self.watch.get_or_insert_with(|| Box::new(BacklogWatch::new(Transferred { up: written, down: 0 })));
         while watch.poll_check(cx).is_ready() {
@@ -132,7 +142,9 @@ impl AsyncRead for ResettingStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match (this.protocol, &mut this.stream) {
-            (AppProtocol::Http1, Some(stream)) => poll_read_part(Pin::new(stream), cx, buf, this.reservation.budget()),
+            (AppProtocol::Http1, Some(stream)) => {
+                this.part.poll_read(Pin::new(stream), cx, buf, this.reservation.budget())
+            }
             _ => this.stream()?.poll_read(cx, buf),
         }
     }

@@ -141,16 +141,51 @@ impl Frames {
         }
     }
 
-    /// Sends as much of a body to `/` as there is leave to send, in frames of `length` bytes, and waits until the other side has seen all of it.
-    /// How many bytes that are.
-    pub(super) fn fill(&mut self, stream: u32, length: usize) -> usize {
+    /// How much of a body may be on its way at first.
+    fn stream_window(&mut self) -> usize {
         let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
         // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
         let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).unwrap()[2..].try_into().unwrap();
-        let count = usize::try_from(u32::from_be_bytes(window)).unwrap() / length;
         // From here on it is so.
         self.send(SETTINGS, ACK, 0, &[]);
+        usize::try_from(u32::from_be_bytes(window)).unwrap()
+    }
+
+    /// Begins to send a body of any length to `/`.
+    pub(super) fn begin_post(&mut self, stream: u32) {
         self.send(HEADERS, END_HEADERS, stream, &[0x83, 0x87, 0x84, 0x41, 1, b'a']);
+    }
+
+    /// Sends `length` bytes of it, with leave.
+    pub(super) fn upload(&mut self, stream: u32, length: usize) {
+        const FRAME: usize = 16 * 1024;
+        let mut windows = [usize::try_from(INITIAL_WINDOW).unwrap(), self.stream_window()];
+        for _ in 0..length.div_ceil(FRAME) {
+            while windows.iter().any(|window| *window < FRAME) {
+                let update = self.next(|frame| frame.kind == WINDOW_UPDATE);
+                let room = u32::from_be_bytes(update.payload[..].try_into().unwrap());
+                windows[usize::from(update.stream == stream)] += usize::try_from(room).unwrap();
+            }
+            self.send(DATA, 0, stream, &[7; FRAME]);
+            windows.iter_mut().for_each(|window| *window -= FRAME);
+        }
+    }
+
+    /// Ends a body by trailers: a `:path`, which belongs in heads alone, and `x-sum: 1`.
+    pub(super) fn end_with_path(&mut self, stream: u32) {
+        self.send(HEADERS, END_STREAM | END_HEADERS, stream, b"\x04\x02/b\x00\x05x-sum\x011");
+    }
+
+    /// Begins a head that is continued by another frame.
+    pub(super) fn begin_head(&mut self, stream: u32) {
+        self.send(HEADERS, END_STREAM, stream, &[0x82, 0x87]);
+    }
+
+    /// Sends as much of a body to `/` as there is leave to send, in frames of `length` bytes, and waits until the other side has seen all of it.
+    /// How many bytes that are.
+    pub(super) fn fill(&mut self, stream: u32, length: usize) -> usize {
+        let count = self.stream_window() / length;
+        self.begin_post(stream);
         for _ in 0..count {
             self.send(DATA, 0, stream, &vec![7; length]);
         }

@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 
-use super::super::Front;
+use super::super::talk::Talk;
+use super::super::{Front, asked};
 use super::frames::Frames;
+use crate::support::client::Ending;
 use crate::support::http_app::HttpApp;
 
 fn frames(front: &Front) -> Frames {
@@ -74,6 +76,71 @@ fn a_client_that_ends_its_body_behind_an_early_answer_of_the_app_is_not_told_to_
         frames.ping(1);
         frames.pinged();
     }
+}
+
+#[test]
+fn a_client_may_send_all_of_its_body_behind_an_early_answer_that_is_no_refusal() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").unwrap();
+    });
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    frames.begin_post(1);
+    assert_eq!(frames.answer(1), b"ok");
+    // Some clients have not done before they have sent all, whatever they are told. A reset would be no leave to go on.
+    frames.upload(1, 1 << 20);
+    frames.end(1);
+    frames.ping(1);
+    frames.pinged();
+}
+
+#[test]
+fn a_body_behind_an_early_answer_is_taken_no_further_than_any_other() {
+    let app = HttpApp::handing_over(|mut stream| {
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").unwrap();
+    });
+    let front = Front::open(app.addr(), "--http-max-body 20K");
+    let mut frames = frames(&front);
+    frames.begin_post(1);
+    assert_eq!(frames.answer(1), b"ok");
+    frames.upload(1, 32 * 1024);
+    assert_eq!(frames.reset(1), 0);
+}
+
+#[test]
+fn a_preface_or_a_head_that_does_not_come_to_its_end_ends_the_connection_and_no_other() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "--http-head-timeout 200ms");
+    let connector = front.connector().alpn(&["h2"]);
+    let mut idle = frames(&front);
+    let mut talk = Talk::by(&connector, front.sidecar.addr());
+    talk.send("PRI * HTTP/2.0\r\n");
+    assert_eq!(talk.rest().1, Ending::CloseNotify);
+    let mut cut = frames(&front);
+    cut.begin_head(1);
+    assert!(cut.ends_cleanly());
+    let entries = front.sidecar.lines_eventually("connection closed", 2);
+    for entry in entries {
+        assert_eq!(entry["close_reason"], "client_violation", "{entry}");
+        assert!(entry["detail"].to_string().contains("200ms after its first byte"), "{entry}");
+    }
+    // The time begins with the first byte: a connection that waits has all the time that it wants.
+    idle.ask(1);
+    assert_eq!(idle.answer(1), b"ok");
+    assert_eq!(app.asked().len(), 1);
+}
+
+#[test]
+fn what_belongs_in_heads_alone_reaches_nobody_in_trailers() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let mut frames = frames(&front);
+    frames.begin_post(1);
+    frames.end_with_path(1);
+    assert_eq!(frames.answer(1), b"ok");
+    let asked = asked(&app, 1).remove(0);
+    let seen = format!("{}{}", asked.head, String::from_utf8_lossy(&asked.body));
+    assert!(seen.starts_with("POST / HTTP/1.1") && !seen.contains(":path") && !seen.contains("/b"), "{seen}");
 }
 
 #[test]
