@@ -9,6 +9,7 @@ mod client;
 mod failure;
 mod open_connection;
 mod pool;
+mod received_bytes;
 mod request_check;
 mod retry;
 mod server;
