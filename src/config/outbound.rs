@@ -1,5 +1,6 @@
 //! Outbound listeners: where the app dials us in plaintext, and whom we dial for it in mutual TLS.
 
+mod doubts;
 mod reading;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
+pub use doubts::SettingDoubt;
 pub(super) use reading::{is_deliberate, names_somebody};
 
 use super::Network;
@@ -64,6 +66,8 @@ pub struct OutboundSettings {
     pub max_pending: usize,
     /// The longest time between two lookups.
     pub refresh: Duration,
+    /// What of it has no effect, though it was said.
+    pub doubts: Vec<SettingDoubt>,
 }
 
 /// The name that a server's certificate must have.

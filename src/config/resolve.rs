@@ -46,6 +46,7 @@ pub fn resolve(inputs: &Sources<'_>) -> Result<Config, Diagnostics> {
             more,
             listeners.as_deref().unwrap_or_default(),
             &others,
+            forward_proxy.as_ref().ok().and_then(Option::as_ref).map(|(_, proxy)| &proxy.unlisted_settings),
         )?;
         Ok(outbounds.into_iter().map(|(_, outbound)| outbound).collect())
     });

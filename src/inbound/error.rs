@@ -117,7 +117,7 @@ impl From<RelayEnd> for CloseReason {
             RelayEnd::Complete => Self::Completed,
             RelayEnd::ClientTruncated => Self::ClientTruncated,
             RelayEnd::ClientReset => Self::ClientReset,
-            RelayEnd::ClientViolation => Self::ClientViolation,
+            RelayEnd::ClientViolation(_) => Self::ClientViolation,
             RelayEnd::AppReset => Self::AppReset,
             RelayEnd::Idle => Self::IdleTimeout,
             RelayEnd::KeepAliveEnded => Self::ClosedIdle,

@@ -97,6 +97,10 @@ pub(super) async fn relay_until_closed<const LEAVES_IDLE: bool>(
                     counted.entry.set_error(&NoBacklogProgress);
                     CloseReason::Overloaded
                 }
+                RelayEnd::ClientViolation(violation) => {
+                    counted.entry.set_error(&violation);
+                    CloseReason::ClientViolation
+                }
                 end => end.into(),
             },
             Ok(()) = phase.changed() => {}

@@ -28,6 +28,14 @@ impl AppStream {
         }
     }
 
+    /// Whether the app has ended its sending, and nothing that it has sent is left to be read.
+    pub fn has_ended_wordless(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => socket::has_ended_wordless(stream),
+            Self::Unix(stream) => socket::has_ended_wordless(stream),
+        }
+    }
+
     /// The app sees a reset, so that what it got does not look whole. A Unix socket cannot say that: there it is an end
     /// of file, and an error once the app writes.
     pub fn reset(self) {

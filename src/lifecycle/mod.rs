@@ -10,7 +10,7 @@ mod tasks;
 
 pub use drain::{DrainGuard, DrainGuards, OpenGuards};
 pub use health::{Health, HealthState};
-pub use outbound_health::OutboundHealth;
+pub use outbound_health::{OutboundHealth, OutboundReadiness};
 pub use phase::Phase;
 pub use readiness::{Check, CheckStatus, Readiness, SecretsStep, Validity};
 pub use request::ControlRequest;

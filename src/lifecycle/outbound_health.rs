@@ -1,9 +1,20 @@
 //! Whether an outbound listener has somebody to dial. Written by whoever keeps its endpoints, read by readiness.
 
+use std::fmt;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Endpoints that are not counted yet: the name was never looked up.
 const UNKNOWN: usize = usize::MAX;
+
+/// An outbound listener, as readiness asks for it.
+pub trait OutboundReadiness: fmt::Debug + Send + Sync {
+    /// Whether the instance may be given work, as far as this is concerned.
+    fn is_ready(&self) -> bool;
+
+    /// How it stands, in a few words.
+    fn describe(&self) -> String;
+}
 
 /// What is known of the endpoints behind one outbound listener.
 #[derive(Debug)]
@@ -36,8 +47,8 @@ impl OutboundHealth {
         !self.required || !matches!(self.endpoints.load(Ordering::Relaxed), 0 | UNKNOWN)
     }
 
-    /// How it stands, in a few words.
-    pub fn describe(&self) -> String {
+    /// How it stands, in a few words, where so many endpoints are `ejected` for now, and others `retiring`.
+    pub fn describe(&self, ejected: usize, retiring: usize) -> String {
         let unless = if self.required { "" } else { " (not required)" };
         let old = match self.is_lookup_failing.load(Ordering::Relaxed) {
             true => ", as last known: it cannot be looked up now",
@@ -46,10 +57,23 @@ impl OutboundHealth {
         match self.endpoints.load(Ordering::Relaxed) {
             UNKNOWN => format!("{} has not been looked up with success yet{unless}", self.to),
             0 => format!("{} has no endpoint{unless}", self.to),
-            1 => format!("{} has 1 endpoint{old}", self.to),
-            n => format!("{} has {n} endpoints{old}", self.to),
+            1 => format!("{} has 1 endpoint{}{old}", self.to, apart(ejected, retiring, "which is")),
+            n => format!("{} has {n} endpoints{}{old}", self.to, apart(ejected, retiring, "of which")),
         }
     }
+}
+
+/// What is said of those that get no new connections.
+fn apart(ejected: usize, retiring: usize, which: &str) -> String {
+    let count = |n: usize, what: &str| match (n, which) {
+        (0, _) => None,
+        (_, "which is") => Some(what.to_owned()),
+        (1, _) => Some(format!("1 is {what}")),
+        (n, _) => Some(format!("{n} are {what}")),
+    };
+    let parts: Vec<_> =
+        [count(ejected, "ejected for now"), count(retiring, "retiring")].into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!(", {which} {}", parts.join(" and ")) }
 }
 
 #[cfg(test)]
@@ -63,7 +87,7 @@ mod tests {
             if let Some(endpoints) = endpoints {
                 health.set(endpoints);
             }
-            (health.is_ready(), health.describe())
+            (health.is_ready(), health.describe(0, 0))
         };
         assert_eq!(said(true, None), (false, "backend:1 has not been looked up with success yet".to_owned()));
         assert_eq!(said(true, Some(0)), (false, "backend:1 has no endpoint".to_owned()));
@@ -74,6 +98,12 @@ mod tests {
         old.set(2);
         old.set_lookup_failing(true);
         let text = "backend:1 has 2 endpoints, as last known: it cannot be looked up now";
-        assert_eq!((old.is_ready(), old.describe()), (true, text.to_owned()));
+        assert_eq!((old.is_ready(), old.describe(0, 0)), (true, text.to_owned()));
+        let some = OutboundHealth::new("backend:1", true);
+        some.set(3);
+        assert_eq!(some.describe(1, 0), "backend:1 has 3 endpoints, of which 1 is ejected for now");
+        assert_eq!(some.describe(2, 1), "backend:1 has 3 endpoints, of which 2 are ejected for now and 1 is retiring");
+        some.set(1);
+        assert_eq!(some.describe(0, 1), "backend:1 has 1 endpoint, which is retiring");
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::{Health, OutboundHealth};
+use super::{Health, OutboundReadiness};
 use crate::identity::Certificate;
 
 /// What readiness is made of, in the order in which it is shown.
@@ -87,7 +87,7 @@ pub struct Readiness {
     /// Some listener speaks TLS.
     shows_pair: bool,
     apps: Vec<Arc<Health>>,
-    outbounds: Vec<Arc<OutboundHealth>>,
+    outbounds: Vec<Arc<dyn OutboundReadiness>>,
     state: Mutex<ReadinessState>,
 }
 
@@ -117,7 +117,7 @@ pub enum SecretsStep {
 
 impl Readiness {
     /// Of a proxy with this many open listeners, these apps behind them, and these whom the app dials through it.
-    pub fn new(listeners: usize, apps: Vec<Arc<Health>>, outbounds: Vec<Arc<OutboundHealth>>) -> Self {
+    pub fn new(listeners: usize, apps: Vec<Arc<Health>>, outbounds: Vec<Arc<dyn OutboundReadiness>>) -> Self {
         Self { listeners, shows_pair: true, apps, outbounds, state: Mutex::default() }
     }
 

@@ -213,7 +213,7 @@ impl ApiServer {
             let Some(snapshot) = &self.snapshot else { return Ok(EndpointStream::Plain(tcp)) };
             match handshake(limit, snapshot, &self.name, tcp).await {
                 Ok(shaken) => return Ok(EndpointStream::Tls(shaken.stream)),
-                Err(error) => dials.note(addr, error),
+                Err(failed) => dials.note(addr, failed.error),
             }
         }
         Err(dials.worst.map_or(ApiError::NoAddress, |(addr, error)| ApiError::Connect { addr, error }))

@@ -15,10 +15,12 @@ use super::dialler::Dialler;
 use super::endpoint::{Endpoint, EndpointLease};
 use super::endpoint_failure::EndpointFailure;
 use super::error::{AttemptError, OutboundError};
-use super::handshake::{VerifiedServer, VerifiedSession, handshake, server_name};
+use super::handshake::{FailedHandshake, VerifiedServer, VerifiedSession, handshake, server_name};
 use super::stream::EndpointStream;
 use crate::credentials::OutboundSnapshot;
+use crate::policy::Permit;
 use crate::telemetry::{AttemptResult, OutboundLogEntry};
+use crate::trust::AuthenticatedServer;
 
 /// How long a first lookup is waited for; later ones are never.
 const FIRST_LOOKUP: Duration = Duration::from_secs(3);
@@ -49,12 +51,20 @@ impl AcceptedDial {
 }
 
 impl Dialler {
-    /// Finds an endpoint that answers and may. What is learned on the way gets in `entry`.
+    /// A place among those that wait for an endpoint.
+    ///
+    /// # Errors
+    /// [`OutboundError::Overloaded`]: there is none left.
+    pub(super) fn pending_place(&self) -> Result<SemaphorePermit<'_>, OutboundError> {
+        self.pending.try_acquire().map_err(|_| OutboundError::overloaded_by_pending())
+    }
+
+    /// Finds an endpoint that answers and may, for whoever has a [place](Self::pending_place). What is learned on the way gets in `entry`.
     ///
     /// # Errors
     /// [`OutboundError`]: that of the most telling attempt. Nothing of the app's was sent to anybody.
     pub(super) async fn connect(&self, entry: &mut OutboundLogEntry) -> Result<Connected, OutboundError> {
-        self.attempts(&[], entry).await?.run(None, entry).await
+        self.attempts_for(None, &[], entry).await?.run(None, entry).await
     }
 
     /// Attempts at endpoints other than those `tried`, once it is known who there is and there is something to show them.
@@ -66,9 +76,17 @@ impl Dialler {
         tried: &[Arc<Endpoint>],
         entry: &mut OutboundLogEntry,
     ) -> Result<Attempts<'_>, OutboundError> {
-        let Ok(pending) = self.pending.try_acquire() else {
-            return Err(OutboundError::overloaded_by_pending());
-        };
+        let place = self.pending_place()?;
+        self.attempts_for(Some(place), tried, entry).await
+    }
+
+    /// The same, which keep `place`.
+    async fn attempts_for<'a>(
+        &'a self,
+        place: Option<SemaphorePermit<'a>>,
+        tried: &[Arc<Endpoint>],
+        entry: &mut OutboundLogEntry,
+    ) -> Result<Attempts<'a>, OutboundError> {
         let deadline = tokio::time::Instant::now() + self.settings.timeouts.total;
         let began = Instant::now();
         if let Err(why) = self.endpoints.wait(FIRST_LOOKUP.min(self.settings.timeouts.total)).await {
@@ -77,7 +95,7 @@ impl Dialler {
         }
         entry.fields.resolve = Some(began.elapsed()).filter(|waited| *waited >= Duration::from_millis(1));
         let snapshot = self.snapshot(entry).await?;
-        Ok(Attempts::new(self, snapshot, tried, deadline, pending))
+        Ok(Attempts::new(self, snapshot, tried, deadline, place))
     }
 }
 
@@ -88,8 +106,8 @@ pub(super) struct Attempts<'a> {
     snapshot: Option<Arc<OutboundSnapshot>>,
     /// The endpoint that is first, where it was chosen before.
     first: Option<EndpointLease>,
-    /// Its place among those that wait for an endpoint.
-    _pending: SemaphorePermit<'a>,
+    /// Its place among those that wait for an endpoint, unless somebody else has it.
+    _pending: Option<SemaphorePermit<'a>>,
     /// When all of them have to be over.
     deadline: tokio::time::Instant,
     /// With whom hands are shaken now, and since when.
@@ -107,6 +125,8 @@ struct FailedAttempt {
     is_proxied: bool,
     connect: Option<Duration>,
     server_name: Option<String>,
+    /// Whoever may answer, and has refused us.
+    server: Option<Box<AuthenticatedServer>>,
 }
 
 impl FailedAttempt {
@@ -119,6 +139,10 @@ impl FailedAttempt {
         if let AttemptError::Denied(denial) = &self.error {
             entry.fields.server = denial.certificate.clone();
         }
+        if let Some(server) = self.server {
+            entry.fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
+            entry.fields.server = Some(server.certificate);
+        }
         self.error
     }
 }
@@ -130,7 +154,7 @@ impl<'a> Attempts<'a> {
         snapshot: Option<Arc<OutboundSnapshot>>,
         tried: &[Arc<Endpoint>],
         deadline: tokio::time::Instant,
-        pending: SemaphorePermit<'a>,
+        pending: Option<SemaphorePermit<'a>>,
     ) -> Self {
         let tried = tried.to_vec();
         Self { dialler, snapshot, deadline, tried, first: None, shaking: None, worst: None, _pending: pending }
@@ -181,7 +205,7 @@ impl<'a> Attempts<'a> {
             Err(_) => {
                 // Whoever has let the time pass has failed.
                 if let Some((endpoint, began)) = self.shaking.take() {
-                    self.fail(&endpoint, AttemptError::HandshakeTimeout(began.elapsed()), None);
+                    self.fail(&endpoint, AttemptError::HandshakeTimeout(began.elapsed()).into(), None);
                 }
             }
         }
@@ -245,9 +269,9 @@ impl<'a> Attempts<'a> {
                 let verified = VerifiedServer { server, name, snapshot };
                 Some(Connected { stream: EndpointStream::Tls(stream), verified: Some(verified), lease })
             }
-            Err(error) => {
+            Err(failed) => {
                 drop(lease);
-                self.fail(&endpoint, error, Some((took, &name)));
+                self.fail(&endpoint, failed, Some((took, &name)));
                 None
             }
         }
@@ -263,7 +287,12 @@ impl<'a> Attempts<'a> {
     }
 
     /// Notes that an attempt has failed; `connected`: after it had come to a handshake.
-    fn fail(&mut self, endpoint: &Endpoint, error: AttemptError, connected: Option<(Duration, &ServerName<'static>)>) {
+    fn fail(
+        &mut self,
+        endpoint: &Endpoint,
+        FailedHandshake { error, server }: FailedHandshake,
+        connected: Option<(Duration, &ServerName<'static>)>,
+    ) {
         self.dialler.counters.count_attempt(error.result());
         let failure = EndpointFailure::of(&error);
         match error {
@@ -280,6 +309,7 @@ impl<'a> Attempts<'a> {
                 is_proxied: endpoint.proxy.is_some(),
                 connect: connected.map(|(took, _)| took),
                 server_name: connected.map(|(_, name)| name.to_str().into_owned()),
+                server,
             });
         }
     }
@@ -346,7 +376,7 @@ impl<'a> Attempts<'a> {
             Err(error) => {
                 let endpoint = Arc::clone(lease.endpoint());
                 drop(lease);
-                self.fail(&endpoint, error, None);
+                self.fail(&endpoint, error.into(), None);
                 None
             }
         }

@@ -16,7 +16,7 @@ use super::endpoint_failure::{EndpointFailure, FailureReporter};
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
 use crate::config::{Host, HttpProxy, Outbound, Target};
-use crate::lifecycle::OutboundHealth;
+use crate::lifecycle::{OutboundHealth, OutboundReadiness};
 use crate::telemetry::{EndpointCounts, OutboundCounters};
 
 /// Names are not looked up more often than this, whatever their TTL says: the platform's have none.
@@ -61,7 +61,7 @@ pub struct Endpoints {
     known: watch::Sender<ResolveState>,
     lookup_failure: Mutex<Option<LookupFailure>>,
     failed: Notify,
-    health: Arc<OutboundHealth>,
+    health: OutboundHealth,
     counters: Arc<OutboundCounters>,
     reporter: FailureReporter,
 }
@@ -85,7 +85,7 @@ impl Endpoints {
             known: watch::Sender::new(ResolveState::Pending),
             lookup_failure: Mutex::default(),
             failed: Notify::new(),
-            health: Arc::new(OutboundHealth::new(&outbound.name(), outbound.settings.required)),
+            health: OutboundHealth::new(&outbound.name(), outbound.settings.required),
             counters,
             reporter: FailureReporter::default(),
         };
@@ -196,11 +196,6 @@ impl Endpoints {
         }
     }
 
-    /// Whether there is somebody to dial, for readiness.
-    pub fn health(&self) -> &Arc<OutboundHealth> {
-        &self.health
-    }
-
     /// What the last lookup has failed with; `None`: it has not.
     pub fn lookup_failure(&self) -> Option<LookupFailure> {
         lock(&self.lookup_failure).clone()
@@ -293,5 +288,16 @@ impl Endpoints {
         notes.note(failure, ejected, |failure| self.reporter.report(&self.name, endpoint.addr, failure, ejected, now));
         drop(notes);
         self.failed.notify_one();
+    }
+}
+
+impl OutboundReadiness for Endpoints {
+    fn is_ready(&self) -> bool {
+        self.health.is_ready()
+    }
+
+    fn describe(&self) -> String {
+        let EndpointCounts { ejected, retiring, .. } = self.counts();
+        self.health.describe(ejected, retiring)
     }
 }

@@ -388,7 +388,7 @@ pub(super) fn rejection(error: &io::Error) -> Option<AlertDescription> {
     let cause = error.get_ref()?;
     let alert = match (cause.downcast_ref::<rustls::Error>(), cause.downcast_ref::<Violation>()) {
         (Some(rustls::Error::AlertReceived(alert)), _) => *alert,
-        (_, Some(Violation { received: Some(alert) })) => *alert,
+        (_, Some(Violation::Received(alert))) => *alert,
         _ => return None,
     };
     let is_about_ours = matches!(

@@ -83,3 +83,33 @@ pub struct OutboundOverview {
     /// The forward proxy; `None`: there is none.
     pub forward_proxy: Option<ForwardProxyInfo>,
 }
+
+/// All that was carried for the app, wherever it dials us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutboundTotals {
+    /// Connections of listeners that carry bytes.
+    pub connections: u64,
+    /// Requests of those that speak HTTP, and of the forward proxy.
+    pub requests: u64,
+    /// Plaintext bytes of what has ended: from the app, and to it.
+    pub bytes: (u64, u64),
+}
+
+impl OutboundOverview {
+    /// The totals; `None`: nothing listens for the app.
+    pub fn totals(&self) -> Option<OutboundTotals> {
+        let listeners = self.listeners.iter().map(|listener| &listener.counters);
+        let all: Vec<_> = listeners.chain(self.forward_proxy.iter().map(|proxy| &proxy.counters)).collect();
+        if all.is_empty() {
+            return None;
+        }
+        let mut totals = OutboundTotals::default();
+        for counters in all {
+            let (up, down) = counters.bytes();
+            totals.connections += counters.opened();
+            totals.requests += counters.all_requests();
+            totals.bytes = (totals.bytes.0 + up, totals.bytes.1 + down);
+        }
+        Some(totals)
+    }
+}

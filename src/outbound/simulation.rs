@@ -60,6 +60,7 @@ fn outbound(names: &[&str], port: u16, run: &mut SimulationRun) -> Outbound {
         max_connections: 1 + run.below(8),
         max_pending: 1 + run.below(4),
         refresh: seconds(30),
+        doubts: Vec::new(),
     };
     let target = |name: &&str| Target { host: Host::Name((*name).to_owned()), port };
     let to = names.iter().map(target).collect();

@@ -2,18 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
 
+use super::attempts::Connected;
 use super::dialler::Dialler;
 use super::error::OutboundError;
 use super::session::OutboundSession;
 use crate::config::AccessLogFilter;
-use crate::io::{AppStream, UnansweredApp};
+use crate::io::{AppStream, Socket, UnansweredApp};
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
-use crate::telemetry::OutboundLogEntry;
+use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
+
+/// How often an app that waits for its endpoint is looked after.
+const LOOK_AFTER_APP: Duration = Duration::from_millis(50);
 
 /// What the connections of one outbound listener share.
 #[derive(Debug)]
@@ -49,15 +55,41 @@ impl OutboundService {
     async fn open(&self, mut app: AppStream) -> Option<OutboundSession> {
         let mut entry = self.entry();
         // Should the process end meanwhile, it is not an end of file that the app sees.
-        let unanswered = UnansweredApp::new(&mut app);
-        let connected = self.dialler.connect(&mut entry).await;
+        let mut unanswered = UnansweredApp::new(&mut app);
+        let connected = self.connect(unanswered.stream(), &mut entry).await;
         unanswered.release();
+        let Some(connected) = connected else {
+            app.reset();
+            entry.close(OutboundCloseReason::AppReset);
+            return None;
+        };
         match connected {
             Ok(connected) => Some(OutboundSession::new(app, connected, entry, &self.dialler.backlogs)),
             Err(error) => {
                 close(app, entry, &error);
                 None
             }
+        }
+    }
+
+    /// An endpoint for `app`; `None`: it has gone before there was one. One that has ended its sending without a word may still read, and is
+    /// connected; but it takes no place among those that wait from others.
+    async fn connect(&self, app: &AppStream, entry: &mut OutboundLogEntry) -> Option<Result<Connected, OutboundError>> {
+        let mut place = match self.dialler.pending_place() {
+            Ok(place) => Some(place),
+            Err(error) => return Some(Err(error)),
+        };
+        let mut connecting = std::pin::pin!(self.dialler.connect(entry));
+        loop {
+            tokio::select! {
+                biased;
+                connected = &mut connecting => return Some(connected),
+                () = sleep(LOOK_AFTER_APP) => {}
+            }
+            if app.is_reset() {
+                return None;
+            }
+            place = place.filter(|_| !app.has_ended_wordless());
         }
     }
 

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use super::idle::IdleTimer;
 use crate::http::WebSocketEnder;
 use crate::io::{ClientSocket, Transferred, WriteBuffer};
+use crate::tls::Violation;
 
 /// Looks in a row that have found no progress, after which a direction is stuck.
 pub(super) const STUCK: u8 = 5;
@@ -18,8 +19,8 @@ pub enum RelayEnd {
     ClientTruncated,
     /// The client reset the connection.
     ClientReset,
-    /// The client broke the TLS protocol; it got an alert.
-    ClientViolation,
+    /// The client broke the TLS protocol, in this way.
+    ClientViolation(Violation),
     /// The app reset the connection, or stopped reading before it was done.
     AppReset,
     /// Nothing moved either way for as long as was allowed.

@@ -289,7 +289,7 @@ impl<R: SimulatedRelay> SimulatedConnection<R> {
                 run.saw("client reset");
                 assert!(client.has_reset);
             }
-            RelayEnd::ClientViolation => {
+            RelayEnd::ClientViolation(_) => {
                 run.saw("client violation");
                 assert!(client.is_damaged);
             }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::AlertDescription;
 use tokio::io::ReadBuf;
 
 use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState};
@@ -12,7 +13,7 @@ use crate::budget::Reservation;
 use crate::http::{KeepAliveEnder, WebSocketEnder};
 use crate::io::buffers::{Buffers, READ, RECORD};
 use crate::io::{ClientSocket, Outgoing, Socket};
-use crate::tls::record_length;
+use crate::tls::{KeyLimitReached, Violation, record_length};
 
 /// Reads in a row before other connections get their turn: at most a mebibyte each way.
 pub(crate) const READS_PER_TURN: usize = 16;
@@ -136,7 +137,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             let limit = self.upload_limit();
             let Some(space) = buffers.input.get_mut(kept..limit).filter(|space| !space.is_empty()) else {
                 // No record is that long; only a handshake message in pieces can be, and none is due.
-                return Err(RelayEnd::ClientViolation);
+                return Err(RelayEnd::ClientViolation(Violation::Sent(AlertDescription::RecordOverflow)));
             };
             let mut space = ReadBuf::new(space);
             let read = match Pin::new(&mut self.client).poll_read(cx, &mut space) {
@@ -183,10 +184,13 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             }
         });
         self.to_client.push(output.bytes());
-        let Ok(decrypted) = decrypted else {
-            // The alert explains it; a client that does not read has no use for it.
-            let _ = self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0);
-            return Err(RelayEnd::ClientViolation);
+        let decrypted = match decrypted {
+            Ok(decrypted) => decrypted,
+            Err(violation) => {
+                // The alert explains it; a client that does not read has no use for it.
+                let _ = self.to_client.poll_deliver(Pin::new(&mut self.client), cx, &mut 0);
+                return Err(RelayEnd::ClientViolation(violation));
+            }
         };
         self.more_held = decrypted.paused;
         if let Some(error) = app_failed {
@@ -213,7 +217,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             }
             if self.session.owes_key_update() {
                 buffers.output.clear();
-                self.session.write_key_update(&mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
+                self.session.write_key_update(&mut buffers.output).map_err(worn_out)?;
                 self.to_client.push(buffers.output.bytes());
                 continue;
             }
@@ -222,7 +226,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             }
             if let Some(close_frame) = self.web_socket().and_then(WebSocketEnder::due) {
                 buffers.output.clear();
-                self.session.encrypt(close_frame, &mut buffers.output).map_err(|_| RelayEnd::ClientViolation)?;
+                self.session.encrypt(close_frame, &mut buffers.output).map_err(worn_out)?;
                 self.transferred.down += close_frame.len() as u64;
                 self.to_client.push(buffers.output.bytes());
                 continue;
@@ -256,7 +260,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         };
         if read == 0 && replaced.is_none() {
             self.down = TransferState::Ending;
-            self.session.close_notify(output).map_err(|_| RelayEnd::ClientViolation)?;
+            self.session.close_notify(output).map_err(worn_out)?;
             // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
             let sent = self.client.send_before_more(output.bytes()).unwrap_or(0);
             self.to_client.push(&output.bytes()[sent..]);
@@ -269,13 +273,18 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         self.idle.on_app_data();
         self.exchange.on_response(bytes);
         self.transferred.down += bytes.len() as u64;
-        self.session.encrypt(bytes, output).map_err(|_| RelayEnd::ClientViolation)?;
+        self.session.encrypt(bytes, output).map_err(worn_out)?;
         match self.to_client.poll_write_through(output.bytes(), Pin::new(&mut self.client), cx, &mut 0) {
             Poll::Ready(Err(error)) => Err(client_failed(&error)),
             // What the socket did not take is kept, and delivered before anything else is read.
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }
+}
+
+/// The session's keys are worn out.
+fn worn_out(error: KeyLimitReached) -> RelayEnd {
+    RelayEnd::ClientViolation(error.into())
 }
 
 fn client_failed(error: &io::Error) -> RelayEnd {

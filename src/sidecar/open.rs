@@ -219,7 +219,7 @@ impl Sidecar {
         let readiness = Readiness::new(
             inbound.listeners.len(),
             inbound.upstreams.iter().map(|app| Arc::clone(app.health())).collect(),
-            outbound.overview.listeners.iter().map(|outbound| Arc::clone(outbound.endpoints.health())).collect(),
+            outbound.overview.listeners.iter().map(|outbound| Arc::clone(&outbound.endpoints) as _).collect(),
         );
         let speaks_tls = config.listeners.iter().any(|listener| listener.plaintext.is_none());
         let readiness = Arc::new(if speaks_tls { readiness } else { readiness.without_tls() });

@@ -107,6 +107,7 @@ impl Running {
 
     fn log_exit(&self, code: u8) {
         let (bytes_up, bytes_down) = self.shared.counters.bytes();
+        let outbound = self.outbound.overview.totals();
         tracing::info!(
             code,
             connections = self.shared.counters.connections(),
@@ -114,6 +115,10 @@ impl Running {
             denied = self.shared.counters.count(CloseReason::Denied),
             bytes_up,
             bytes_down,
+            outbound_connections = outbound.map(|totals| totals.connections),
+            outbound_requests = outbound.map(|totals| totals.requests),
+            outbound_bytes_up = outbound.map(|totals| totals.bytes.0),
+            outbound_bytes_down = outbound.map(|totals| totals.bytes.1),
             "exited"
         );
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -19,6 +19,12 @@ pub(crate) fn has_peer_closed(socket: impl AsFd) -> bool {
     let mut sockets = [PollFd::new(&socket, PollFlags::RDHUP)];
     // POLLHUP and POLLERR are told unasked. Where nobody can say, it has not.
     matches!(poll(&mut sockets, Some(&Timespec::default())), Ok(1..)) && !sockets[0].revents().is_empty()
+}
+
+/// Whether the other side has ended its sending before it has sent anything that was not read.
+pub(crate) fn has_ended_wordless(socket: impl AsFd) -> bool {
+    has_peer_closed(&socket)
+        && matches!(rustix::net::recv(&socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)))
 }
 
 /// Whether something has come that was not read, be it the end, as the kernel says: what waits for it hears of it a moment later.

@@ -29,6 +29,21 @@ pub struct EstablishedWithServer {
     pub(super) pending_ciphertext: Vec<u8>,
 }
 
+/// Why there is no session with a server.
+#[derive(Debug)]
+pub struct ServerHandshakeError {
+    /// What has gone wrong.
+    pub error: io::Error,
+    /// The certificates that it has shown, leaf first, where they were verified before: whoever it is has refused us. Else there are none.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl From<io::Error> for ServerHandshakeError {
+    fn from(error: io::Error) -> Self {
+        Self { error, chain: Vec::new() }
+    }
+}
+
 /// Shakes hands with the server `name` on `server`, as `config` has it.
 ///
 /// # Errors
@@ -38,17 +53,31 @@ pub async fn client_handshake(
     server: &mut TcpStream,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-) -> io::Result<EstablishedWithServer> {
+) -> Result<EstablishedWithServer, ServerHandshakeError> {
     let mut driver = HandshakeDriver::with_server(config, name).map_err(broken_off)?;
+    match shake(server, &mut driver).await {
+        Ok(wire) => {
+            let chain = driver.peer_chain().unwrap_or_default().to_vec();
+            let (negotiated, session) = driver.finish().map_err(broken_off)?;
+            Ok(EstablishedWithServer { negotiated, chain, session, pending_ciphertext: wire })
+        }
+        // rustls keeps a chain once it was verified.
+        Err(error) => Err(ServerHandshakeError { error, chain: driver.peer_chain().unwrap_or_default().to_vec() }),
+    }
+}
+
+/// Goes on until both are done; gives what has come behind the server's part.
+async fn shake(
+    server: &mut TcpStream,
+    driver: &mut HandshakeDriver<UnbufferedClientConnection>,
+) -> io::Result<Vec<u8>> {
     let (mut wire, mut received) = (Vec::new(), 0);
     loop {
-        let used = answer(server, &mut driver, &mut wire).await?;
+        let used = answer(server, driver, &mut wire).await?;
         wire.drain(..used);
         if !driver.is_under_way() {
             wire.shrink_to_fit();
-            let chain = driver.peer_chain().unwrap_or_default().to_vec();
-            let (negotiated, session) = driver.finish().map_err(broken_off)?;
-            return Ok(EstablishedWithServer { negotiated, chain, session, pending_ciphertext: wire });
+            return Ok(wire);
         }
         let read = match driver.peer_closed() {
             true => 0,

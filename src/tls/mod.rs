@@ -19,9 +19,10 @@ mod session;
 mod stream;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod test_peer;
+mod violation;
 
 pub use client_config::client_config;
-pub use client_handshake::{EstablishedWithServer, client_handshake};
+pub use client_handshake::{EstablishedWithServer, ServerHandshakeError, client_handshake};
 pub use client_verifier::ClientVerifier;
 pub use handshake::{Established, HandshakeError, SigningLimiter, handshake};
 pub use handshake_driver::Negotiated;
@@ -29,6 +30,7 @@ pub use hello_reader::{Hello, HelloError, old_tls_alert, read_hello};
 pub use record::{KeyLimitReached, record_length};
 pub use server_config::{Selected, ServerConfigs};
 pub use server_verifier::denial_of;
-pub use session::{Decrypted, Session, Violation};
+pub use session::{Decrypted, Session};
 pub use stream::Stream;
 pub(crate) use stream::StreamParts;
+pub use violation::Violation;

@@ -16,6 +16,7 @@ use rustls::{AlertDescription, ContentType, ExtractedSecrets, SupportedCipherSui
 use self::kernel::Kernel;
 use crate::io::Outgoing;
 use crate::tls::record::{KeyLimitReached, MAX_FRAGMENT, Opener, Record, Sealer};
+use crate::tls::violation::Violation;
 
 /// How many alerts that end nothing a peer may send.
 const WARNINGS: u8 = 4;
@@ -23,23 +24,6 @@ const WARNINGS: u8 = 4;
 /// In TLS 1.2, an alert that ends nothing (RFC 5246, 7.2).
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
-
-/// The peer broke the protocol, or ended the session by an alert.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", self.meaning())]
-pub struct Violation {
-    /// The alert by which it has ended the session; `None`: it was told by one of ours.
-    pub received: Option<AlertDescription>,
-}
-
-impl Violation {
-    fn meaning(&self) -> String {
-        match self.received {
-            Some(alert) => format!("the peer ended the TLS session by the alert {alert:?}"),
-            None => "the peer broke the TLS protocol".to_owned(),
-        }
-    }
-}
 
 /// What came of a run of sealed records.
 #[derive(Debug, Clone, Copy)]
@@ -197,8 +181,8 @@ impl Session {
 enum Abort {
     /// We are to say so, by this alert.
     Local(AlertDescription),
-    /// The peer has said so, by this alert; `None`: it is not to be told.
-    Peer(Option<AlertDescription>),
+    /// There is nothing to say, or nothing to say it with.
+    Silent(Violation),
 }
 
 impl From<AlertDescription> for Abort {
@@ -249,22 +233,22 @@ impl SessionState {
         match description {
             AlertDescription::CloseNotify => self.peer_closed = true,
             _ if ends_nothing => count(&mut self.warnings, WARNINGS)?,
-            _ => return Err(Abort::Peer(Some(description))),
+            _ => return Err(Abort::Silent(Violation::Received(description))),
         }
         Ok(())
     }
 
     fn break_off(&mut self, why: Abort, out: &mut Outgoing) -> Violation {
-        let received = match why {
+        let violation = match why {
             Abort::Local(description) => {
                 // Without keys there is nothing to say it with.
                 let _ = self.alert(FATAL, description, out);
-                None
+                Violation::Sent(description)
             }
-            Abort::Peer(alert) => alert,
+            Abort::Silent(violation) => violation,
         };
         self.drop_sealer();
-        Violation { received }
+        violation
     }
 
     fn alert(&mut self, level: u8, description: AlertDescription, out: &mut Outgoing) -> Result<(), KeyLimitReached> {

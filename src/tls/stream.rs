@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -297,8 +298,8 @@ impl Stream {
                 self.more_held = paused;
                 used
             }
-            Err(Violation { received }) => {
-                self.broken = Some(StreamFailure::Violation(received));
+            Err(violation) => {
+                self.broken = Some(StreamFailure::Violation(violation));
                 self.more_held = false;
                 wire.len()
             }
@@ -318,7 +319,7 @@ impl Stream {
         let end = limit.min(input.len());
         let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
             // No record is that long.
-            self.broken = Some(StreamFailure::Violation(None));
+            self.broken = Some(StreamFailure::Violation(Violation::Sent(AlertDescription::RecordOverflow)));
             return Poll::Ready(());
         };
         let mut space = ReadBuf::new(space);

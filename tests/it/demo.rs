@@ -244,6 +244,26 @@ fn green_is_answered_and_blue_is_refused_and_the_proxies_say_why_though_no_app_k
 }
 
 #[test]
+fn front_ends_rotate_too_and_go_on_calling_with_what_they_have_then() {
+    let mut demo = Demo::start(&["--green-blue", "--listen", "127.0.0.1:0", "--rotate-every", "300ms"]);
+    demo.line_with(&[" green  ", "rotation ", "generation 2, serial ", ", valid until "]);
+    demo.line_with(&[" blue  ", "rotation ", "generation 2, serial "]);
+    // A call of a generation behind the first one.
+    eventually("a call with a new pair", || {
+        demo.lines().into_iter().find(|line| {
+            let generation =
+                line.split("generation ").nth(1).and_then(|rest| rest.split(',').next()?.parse::<u32>().ok());
+            line.contains(" outbound ") && line.contains(": completed") && generation > Some(1)
+        })
+    });
+    let lines = demo.lines();
+    let lost = lines.iter().find(|line| line.contains(" green  ") && line.contains("refused: "));
+    assert_eq!(lost, None, "{lines:?}");
+    assert_eq!(demo.interrupt("INT").code(), Some(0));
+    assert_eq!(demo.left(), [] as [std::path::PathBuf; 0]);
+}
+
+#[test]
 fn green_may_ask_for_one_path_and_blue_for_none_and_the_proxy_says_why() {
     let mut demo = Demo::start(&["--http", "--listen", "127.0.0.1:0"]);
     let green = demo.line_with(&["  green ", "app ", "may ask for /hello by a route"]);

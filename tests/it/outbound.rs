@@ -11,7 +11,9 @@ mod http;
 mod http_faults;
 mod http_framing;
 mod http_gone;
+mod identities;
 mod names;
+mod pending;
 mod proxied;
 mod proxy_clients;
 mod rotating;
@@ -24,7 +26,6 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
-use vestibule::issuer::{CertificateAuthority, Folder};
 
 use crate::clients::Backend;
 use crate::support::app;
@@ -54,6 +55,13 @@ impl Caller {
         let file = self.credentials.dir().join("vestibule.toml");
         std::fs::write(&file, text).unwrap();
         Setup::proxy(&self.credentials, app::nobody()).arg("--config").arg(file.to_str().unwrap())
+    }
+
+    /// The same by flags: one that listens at `listen`.
+    pub(crate) fn dialling_by_flags(&self, listen: &str, to: &str, expect: &str) -> Setup {
+        let pair = format!("{listen}={to}");
+        let setup = Setup::proxy(&self.credentials, app::nobody()).arg("--outbound").arg(&pair);
+        setup.arg("--outbound-expect").arg(expect)
     }
 }
 
@@ -127,64 +135,6 @@ fn large_answers_and_questions_arrive_whole() {
     writer.join().unwrap();
     assert!(received == text && ending == Ending::Fin, "{} bytes, {ending:?}", received.len());
     assert_eq!(entry(&sidecar, "completed")["bytes_down"], text.len());
-}
-
-#[test]
-fn whoever_answers_and_is_not_the_expected_app_gets_no_byte_and_the_app_sees_a_reset() {
-    let caller = Caller::new();
-    let backend = Backend::new();
-    let app = App::start();
-    let serving = backend.before(app.addr()).arg("--allow").arg("cf:any").ready();
-    let another = Credentials::new().spec.app;
-    let sidecar = caller.dialling(&[serving.addr()], &format!("cf:app:{another}")).ready();
-    assert_eq!(say(outbound(&sidecar), b"secret"), (vec![], Ending::Reset));
-    let entry = entry(&sidecar, "unexpected_identity");
-    let detail = entry["detail"].as_str().unwrap();
-    let said =
-        format!("{} has answered, and cf:app:{another} is expected; see where the route leads", app_guid(&backend));
-    assert!(detail.starts_with(&said), "{detail}");
-    assert_eq!(
-        (&entry["server_app"], &entry["bytes_up"]),
-        (&backend.credentials.spec.app.to_string().into(), &0.into())
-    );
-    assert_eq!(app.unaccepted(), 0, "nobody has dialled the app behind it");
-    assert_eq!(serving.access_log_entry("handshake_failed")["bytes_up"], 0);
-}
-
-#[test]
-fn a_certificate_of_another_ca_is_untrusted_whatever_it_says() {
-    let caller = Caller::new();
-    // Another CA that is called alike, and names the app that is expected.
-    let authority = CertificateAuthority::generate(std::time::SystemTime::now()).unwrap();
-    let backend = Backend::new();
-    let credential = authority.issue(&backend.credentials.spec, std::time::SystemTime::now()).unwrap();
-    Folder::instance(backend.credentials.dir()).write(&credential).unwrap();
-    let serving = Setup::proxy(&backend.credentials, app::echo()).ready();
-    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
-    assert_eq!(say(outbound(&sidecar), b"secret"), (vec![], Ending::Reset));
-    let refused = entry(&sidecar, "untrusted");
-    assert_eq!((&refused["bytes_up"], refused["server_app"].is_null()), (&0.into(), true));
-
-    // The platform's folder vouches for nobody, and the entry says that it would.
-    let folder = tempfile::TempDir::new().unwrap();
-    std::fs::write(folder.path().join("other.crt"), authority.roots_pem()).unwrap();
-    let platform = caller.dialling(&[serving.addr()], &app_guid(&backend));
-    let sidecar = platform.env("CF_SYSTEM_CERT_PATH", folder.path().to_str().unwrap()).ready();
-    // It is called like our own issuer, so it counts as its successor.
-    assert_eq!(say(outbound(&sidecar), b"hello"), (b"hello".to_vec(), Ending::Fin));
-}
-
-#[test]
-fn a_server_that_does_not_accept_our_identity_is_named_with_its_alert() {
-    let caller = Caller::new();
-    let another = Credentials::new().spec.app;
-    let (backend, serving) = server(&format!("cf:app:{another}"));
-    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
-    assert_eq!(say(outbound(&sidecar), b"hello"), (vec![], Ending::Reset));
-    let entry = entry(&sidecar, "client_certificate_rejected");
-    let (detail, us) = (entry["detail"].as_str().unwrap(), format!("cf:app:{}", caller.guid()));
-    assert!(detail.contains("AccessDenied") && detail.contains(&us) && detail.contains("let in"), "{entry}");
-    assert_eq!(serving.access_log_entry("denied")["client_app"], caller.guid());
 }
 
 #[test]
@@ -267,13 +217,8 @@ fn a_socket_file_is_for_our_own_user_alone_and_goes_with_the_process() {
     let caller = Caller::new();
     let (backend, serving) = server("cf:any");
     let path = caller.credentials.dir().join("out.sock");
-    let pair = format!("unix:{}={}", path.display(), serving.addr());
-    let mut sidecar = Setup::proxy(&caller.credentials, app::nobody())
-        .arg("--outbound")
-        .arg(&pair)
-        .arg("--outbound-expect")
-        .arg(&app_guid(&backend))
-        .ready();
+    let listen = format!("unix:{}", path.display());
+    let mut sidecar = caller.dialling_by_flags(&listen, &serving.addr().to_string(), &app_guid(&backend)).ready();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(b"hello").unwrap();
@@ -306,55 +251,10 @@ fn what_is_over_a_limit_is_reset_before_anybody_is_dialled() {
 }
 
 #[test]
-fn a_name_that_the_certificate_does_not_have_is_refused_with_those_that_it_has() {
-    let caller = Caller::new();
-    let (backend, serving) = server("cf:any");
-    let named = |name: &str| {
-        let setup = caller.dialling(&[serving.addr()], &app_guid(&backend));
-        setup.arg("--outbound-server-name").arg(name).ready()
-    };
-    let right = named(backend.credentials.instance());
-    assert_eq!(say(outbound(&right), b"x"), (b"x".to_vec(), Ending::Fin));
-    assert_eq!(serving.access_log_entry("completed")["server_name"], backend.credentials.instance());
-    let wrong = named("another.example");
-    assert_eq!(say(outbound(&wrong), b"x"), (vec![], Ending::Reset));
-    let detail = entry(&wrong, "name_mismatch")["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("another.example") && detail.contains(backend.credentials.instance()), "{detail}");
-}
-
-#[test]
-fn an_identity_suffices_where_no_name_is_to_be_checked() {
-    let caller = Caller::new();
-    let (backend, serving) = server("cf:any");
-    let start = |name: &str| {
-        Setup::proxy(&caller.credentials, app::nobody())
-            .arg("--outbound")
-            .arg(&format!("0=localhost:{}", serving.addr().port()))
-            .arg("--outbound-expect")
-            .arg(&app_guid(&backend))
-            .env("VESTIBULE_OUTBOUND_SERVER_NAME", name)
-            .ready()
-    };
-    let checked = start("");
-    assert_eq!(say(outbound(&checked), b"x"), (vec![], Ending::Reset));
-    // Where one address refuses and somebody else answers at the other, the answer is what is told.
-    let told = entry(&checked, "name_mismatch");
-    assert_eq!(told["endpoint_addr"], serving.addr().to_string());
-    let unchecked = start("off");
-    assert_eq!(say(outbound(&unchecked), b"x"), (b"x".to_vec(), Ending::Fin));
-    assert_eq!(serving.access_log_entry("completed")["server_name"], "localhost");
-}
-
-#[test]
 fn a_name_that_leads_back_to_the_listener_itself_is_not_dialled() {
     let caller = Caller::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let sidecar = Setup::proxy(&caller.credentials, app::nobody())
-        .arg("--outbound")
-        .arg(&format!("{port}=localhost:{port}"))
-        .arg("--outbound-expect")
-        .arg("cf:any")
-        .ready();
+    let sidecar = caller.dialling_by_flags(&port.to_string(), &format!("self.localhost:{port}"), "cf:any").ready();
     assert_eq!(say(outbound(&sidecar), b"x"), (vec![], Ending::Reset));
     entry(&sidecar, "address_not_allowed");
     assert_eq!(sidecar.lines().iter().filter(|line| line["direction"] == "outbound").count(), 1, "and it ends there");

@@ -124,7 +124,8 @@ fn a_client_that_breaks_tls_gets_an_alert_and_the_app_a_reset() {
     let mut stream = rustls::Stream::new(&mut client.tls, &mut client.tcp);
     let error = stream.read(&mut [0; 16]).unwrap_err();
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
-    sidecar.access_log_entry("client_violation");
+    let detail = sidecar.access_log_entry("client_violation")["detail"].to_string();
+    assert!(detail.contains("a record cannot be decrypted") && detail.contains("BadRecordMac"), "{detail}");
 }
 
 #[test]

@@ -36,6 +36,9 @@ pub(super) fn check(
             connect(outbound, AddressRules::default(), snapshot, found)?;
         }
     }
+    for doubt in config.outbound_doubts() {
+        found.warning(Subject::Outbound, format!("{}: {}", doubt.place, doubt.what), doubt.help);
+    }
     if let Some(proxy) = &config.forward_proxy {
         check_listen(&proxy.listen, (Subject::Outbound, "--forward-proxy"), network, holder, found);
         check_forward_proxy(proxy, pair, connects, found)?;

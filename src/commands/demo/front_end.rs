@@ -34,13 +34,17 @@ pub(super) struct FrontEnd {
 }
 
 impl FrontEnd {
-    /// Two apps that have nothing in common, and ask for these paths.
+    /// Two apps that have nothing in common, and ask for these paths; each of their certificates is valid for `validity`.
     ///
     /// # Errors
     /// There are no random bytes.
-    pub(super) fn green_and_blue(paths: [&'static [&'static str]; 2]) -> Result<Vec<Self>, IssuerError> {
-        let front_end =
-            |(name, paths)| Ok(Self { name, spec: InstanceSpec { key: KEY, ..InstanceSpec::generate()? }, paths });
+    pub(super) fn green_and_blue(
+        paths: [&'static [&'static str]; 2],
+        validity: Duration,
+    ) -> Result<Vec<Self>, IssuerError> {
+        let front_end = |(name, paths)| {
+            Ok(Self { name, spec: InstanceSpec { key: KEY, validity, ..InstanceSpec::generate()? }, paths })
+        };
         ["green", "blue"].into_iter().zip(paths).map(front_end).collect()
     }
 
@@ -49,7 +53,7 @@ impl FrontEnd {
         Folder::client(dir.join(self.name))
     }
 
-    /// Writes its pair.
+    /// Writes a new pair, which its sidecar shows from the next connection on.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -192,7 +196,9 @@ mod tests {
 
     #[test]
     fn green_and_blue_are_two_apps() {
-        let [green, blue] = &FrontEnd::green_and_blue([&["/"], &["/"]]).unwrap()[..] else { panic!("not two") };
+        let [green, blue] = &FrontEnd::green_and_blue([&["/"], &["/"]], Duration::from_secs(60)).unwrap()[..] else {
+            panic!("not two")
+        };
         assert_eq!((green.name, blue.name), ("green", "blue"));
         assert_ne!(green.spec.app, blue.spec.app);
     }

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn both_may_come_in_and_only_green_may_ask_for_something() {
-        let front_ends = FrontEnd::green_and_blue(PATHS).unwrap();
+        let front_ends = FrontEnd::green_and_blue(PATHS, std::time::Duration::from_secs(60)).unwrap();
         let file = PolicyFile::parse(Path::new(POLICY), &policy(&front_ends)).unwrap();
         assert_eq!((file.allow.len(), file.deny.len()), (2, 0));
     }

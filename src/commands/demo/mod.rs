@@ -59,8 +59,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, Fault> {
     let log = Log { format: None, level: args.log_level, access: AccessLogFilter::All };
     let front_ends = match args.calls {
         DemoCalls::Nobody => Ok(Vec::new()),
-        DemoCalls::GreenBlue => FrontEnd::green_and_blue([&["/"], &["/"]]),
-        DemoCalls::Http => FrontEnd::green_and_blue(http::PATHS),
+        DemoCalls::GreenBlue => FrontEnd::green_and_blue([&["/"], &["/"]], validity(args.rotate_every)),
+        DemoCalls::Http => FrontEnd::green_and_blue(http::PATHS, validity(args.rotate_every)),
     };
     let front_ends = front_ends.map_err(issuing)?;
     let callers = front_ends.iter().map(|front_end| (front_end.spec.app.to_string(), front_end.name)).collect();
@@ -139,18 +139,23 @@ impl Demo<'_> {
         };
         let tokens = self.args.tokens.then(|| TokenDemo::new(&self.authority, &roots)).transpose()?;
         let tokens = tokens::show_again_and_again(tokens, sidecar.served(), told.clone());
+        let told_of_rotations = told.clone();
         let calls = front_end::call_again_and_again(front_end::CallLog { callers, introduced: told });
         let mut others: JoinSet<Result<Exit, Fault>> = JoinSet::new();
-        for FrontEndSidecar { sidecar, .. } in sidecars {
+        let mut pairs = Vec::new();
+        for FrontEndSidecar { caller, sidecar } in sidecars {
+            pairs.push((caller.name, sidecar.served()));
             others.spawn(sidecar.run());
         }
+        let rotations = reporter::tell_rotations(pairs, told_of_rotations);
         tokio::select! {
             ended = sidecar.run() => ended,
             Some(Ok(Err(fault))) = others.join_next() => Err(fault),
-            fault = self.rotate(&folder) => Err(fault),
+            fault = self.rotate(dir.path(), &folder) => Err(fault),
             fault = narrator.run() => Err(fault),
             fault = calls => Err(fault),
             fault = tokens => Err(fault),
+            fault = rotations => Err(fault),
         }
     }
 
@@ -185,15 +190,16 @@ impl Demo<'_> {
         resolved(&self.log, |all| all.extend(flags))
     }
 
-    /// Replaces the pair again and again; ends only by a fault.
-    async fn rotate(&self, folder: &Folder) -> Fault {
+    /// Replaces all pairs again and again; ends only by a fault.
+    async fn rotate(&self, dir: &Path, folder: &Folder) -> Fault {
         let every = self.args.rotate_every;
         let mut ticks = interval_at(Instant::now() + every, every);
         // A machine that slept owes one rotation, not all that it missed.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.write_pair(folder) {
+            let front_ends = || self.front_ends.iter().try_for_each(|one| one.write_pair(dir, &self.authority));
+            if let Err(error) = self.write_pair(folder).and_then(|()| front_ends()) {
                 return issuing(error);
             }
         }
@@ -253,8 +259,9 @@ impl Demo<'_> {
             (
                 "rotation",
                 format!(
-                    "a new {} key and certificate every {every}, as the platform writes them",
-                    key.to_string().to_uppercase()
+                    "a new {} key and certificate every {every}{}, as the platform writes them",
+                    key.to_string().to_uppercase(),
+                    if self.front_ends.is_empty() { "" } else { ", for each front-end too" }
                 ),
             ),
         ]

@@ -5,6 +5,7 @@ use std::{fmt, io};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
@@ -63,6 +64,38 @@ impl DemoReporter {
         paragraph("Try, in another shell:", &self.commands);
         text + "What happens, until Ctrl-C ends it and removes the folder:\n\n"
     }
+}
+
+/// Tells of each rotation of those `pairs`, which have names, once it was told what is running. Ends only by a fault; never, if there are none.
+pub(super) async fn tell_rotations(
+    pairs: Vec<(&'static str, watch::Receiver<Vec<ServedCertificate>>)>,
+    mut introduced: watch::Receiver<bool>,
+) -> Fault {
+    if introduced.wait_for(|introduced| *introduced).await.is_err() {
+        // The sidecar is gone, and ends the demo itself.
+        return std::future::pending().await;
+    }
+    let mut telling = JoinSet::new();
+    for (name, mut shown) in pairs {
+        telling.spawn(async move {
+            loop {
+                // The first one is no rotation.
+                let served = shown.borrow_and_update().first().cloned();
+                if let Some(served) = served.filter(|served| served.generation > 1) {
+                    print(name, &rotation(&served))?;
+                }
+                if shown.changed().await.is_err() {
+                    return Ok(());
+                }
+            }
+        });
+    }
+    while let Some(ended) = telling.join_next().await {
+        if let Ok(Err(fault)) = ended {
+            return fault;
+        }
+    }
+    std::future::pending().await
 }
 
 fn rotation(shown: &ServedCertificate) -> String {

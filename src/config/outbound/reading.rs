@@ -1,6 +1,6 @@
 //! From what was typed about outbound listeners to what it means.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -227,7 +227,7 @@ impl OptionReader {
                     .collect(),
             };
         }
-        let settings = OutboundSettings {
+        let mut settings = OutboundSettings {
             proxy: proxy?,
             no_proxy: no_proxy?.into_iter().map(|(_, pattern)| pattern).collect(),
             expect,
@@ -253,7 +253,9 @@ impl OptionReader {
             max_connections: max_connections?,
             max_pending: max_pending?,
             refresh: refresh?,
+            doubts: Vec::new(),
         };
+        settings.doubts = self.setting_doubts(&settings);
         Ok((settings, unsafe_listen?.unwrap_or(false)))
     }
 
@@ -281,6 +283,7 @@ impl OptionReader {
         more: Vec<(Source, OutboundListen)>,
         inbound: &[Listener],
         others: &[(&'static str, Listen)],
+        forward_proxy: Option<&OutboundSettings>,
     ) -> Result<(), Reported> {
         let (mut result, apps) = (Ok(()), inbound);
         let inbound = || inbound.iter().map(|listener| ("--listen", listener.listen));
@@ -321,22 +324,44 @@ impl OptionReader {
             .chain(inbound().map(|(_, listen)| listen))
             .chain(others.iter().map(|(_, listen)| *listen))
             .collect();
+        let is_ours = |host: &Host, port: u16| {
+            addresses_of(host).into_iter().any(|ip| {
+                let addr = SocketAddr::new(ip, port);
+                ours.iter()
+                    .any(|listen| addresses::covers(*listen, addr) && (ip.is_loopback() || *listen == Listen::At(addr)))
+            })
+        };
+        let proxies = outbounds.iter().map(|(_, outbound)| &outbound.settings).chain(forward_proxy);
+        let proxies = proxies.filter_map(|settings| settings.proxy.as_ref());
+        if let Some(proxy) = proxies.into_iter().find(|proxy| is_ours(&proxy.host, proxy.port)) {
+            let place = self.sources.values("outbound-proxy").first().map(|given| given.place.clone());
+            let place = place.filter(|place| !matches!(place, Source::Default(_)));
+            let place = place.or_else(|| outbounds.first().map(|(place, _)| place.clone()));
+            let problem = Problem::new(
+                format!("we would be our own proxy: we listen at {proxy} ourselves"),
+                "name another proxy, or leave it out",
+            );
+            result = Err(self.report(problem.at(place.unwrap_or(Source::Flag("--outbound-proxy".to_owned())))));
+        }
         for (place, outbound) in outbounds {
-            let dialled = outbound.to.iter().find(|target| match target.host {
-                Host::Ip(ip) => {
-                    let addr = SocketAddr::new(ip, target.port);
-                    ours.iter().any(|listen| {
-                        addresses::covers(*listen, addr) && (ip.is_loopback() || *listen == Listen::At(addr))
-                    })
-                }
-                Host::Name(_) => false,
-            });
+            let dialled = outbound.to.iter().find(|target| is_ours(&target.host, target.port));
             if let Some(target) = dialled {
                 let problem = Problem::new(format!("we would dial ourselves at {target}"), "name another server");
                 result = Err(self.report(problem.at(place.clone())));
             }
         }
         result
+    }
+}
+
+/// What `host` certainly means before anybody looks it up (RFC 6761, 6.3).
+fn addresses_of(host: &Host) -> Vec<IpAddr> {
+    match host {
+        Host::Ip(ip) => vec![*ip],
+        Host::Name(name) if name.trim_end_matches('.') == "localhost" => {
+            vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
+        Host::Name(_) => Vec::new(),
     }
 }
 

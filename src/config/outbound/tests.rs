@@ -123,6 +123,22 @@ fn errors_about_outbounds_have_their_place_and_their_help() {
             outbound("9000=127.0.0.1:8443").flag("outbound-expect", "cf:any"),
             "--outbound: we would dial ourselves at 127.0.0.1:8443; name another server",
         ),
+        (outbound("9000=localhost:9000"), "--outbound: we would dial ourselves at localhost:9000; name another server"),
+        (
+            outbound("9000=a:1,9001=LOCALHOST.:9000"),
+            "--outbound: we would dial ourselves at localhost.:9000; name another server",
+        ),
+        (
+            outbound("9000=a:1").flag("outbound-proxy", "http://127.0.0.1:9000"),
+            "--outbound-proxy: we would be our own proxy: we listen at 127.0.0.1:9000 ourselves; name another proxy, or leave it out",
+        ),
+        (
+            ConfigInput::default()
+                .flag("forward-proxy", "on")
+                .flag("forward-proxy-to", "b:1")
+                .flag("outbound-proxy", "http://localhost:61445"),
+            "--outbound-proxy: we would be our own proxy: we listen at localhost:61445 ourselves; name another proxy, or leave it out",
+        ),
         (
             outbound("9000=a:1").flag("outbound-expect", "anonymous"),
             "--outbound-expect: every server has a certificate; name an app, or leave it out",

@@ -15,7 +15,7 @@ const HTTP_PORT: u16 = 80;
 /// The server that a request names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestedServer {
-    /// As it was written, without a user: what stands in Host.
+    /// What stands in Host: as it was written, but for a port that is empty or begins with a zero, which servers read in several ways.
     pub(super) authority: String,
     /// What that means.
     pub(super) target: Target,
@@ -61,20 +61,28 @@ impl RequestedServer {
         if authority.contains('@') {
             return Err(ProxyRejection::UserInTarget);
         }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-        let text = match (has_port, is_connect) {
-            (true, _) => authority.to_owned(),
-            (false, false) => format!("{authority}:{HTTP_PORT}"),
-            // There is no port that is meant by itself.
-            (false, true) => return Err(ProxyRejection::BadTarget),
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => (authority, ""),
         };
-        // `http://host:/` means the port of the scheme (RFC 3986, 3.2.3).
-        let text = if text.ends_with(':') && !is_connect { format!("{text}{HTTP_PORT}") } else { text };
+        let authority = match port.trim_start_matches('0') {
+            "" if port.is_empty() => host.to_owned(),
+            // Not a port, and said to be none.
+            "" => format!("{host}:0"),
+            port => format!("{host}:{port}"),
+        };
+        let text = match (port, is_connect) {
+            // `http://host:/` means the port of the scheme (RFC 3986, 3.2.3).
+            ("", false) => format!("{host}:{HTTP_PORT}"),
+            // There is no port that is meant by itself.
+            ("", true) => return Err(ProxyRejection::BadTarget),
+            _ => authority.clone(),
+        };
         let target = values::target(&text).map_err(|_| match text.parse::<SocketAddr>() {
             Ok(addr) if addr.port() > 0 => ProxyRejection::AddressOfNobody(addr),
             _ => ProxyRejection::BadTarget,
         })?;
-        Ok(Self { authority: authority.to_owned(), target })
+        Ok(Self { authority, target })
     }
 }
 
@@ -155,12 +163,28 @@ mod tests {
             ("GET", "http://[fd00::1]/", "[fd00::1]:80"),
             ("GET", "http://[::ffff:127.0.0.1]:80/", "127.0.0.1:80"),
             ("GET", "http://backend:/", "backend:80"),
+            ("GET", "http://backend:080/", "backend:80"),
+            ("CONNECT", "backend:0443", "backend:443"),
             ("GET", "ws://backend:61443/chat", "backend:61443"),
             ("GET", "WS://backend/", "backend:80"),
             ("CONNECT", "backend.apps.internal:61443", "backend.apps.internal:61443"),
             ("CONNECT", "[fd00::1]:443", "[fd00::1]:443"),
         ] {
             assert_eq!(named(method, uri).as_deref(), Ok(expected), "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn host_has_one_spelling_of_a_port() {
+        for (uri, expected) in [
+            ("http://backend/", "backend"),
+            ("http://backend:/", "backend"),
+            ("http://[fd00::1]:/", "[fd00::1]"),
+            ("http://backend:080/", "backend:80"),
+            ("http://BACKEND:61443/", "BACKEND:61443"),
+        ] {
+            let request = Request::builder().uri(uri).body(()).unwrap();
+            assert_eq!(RequestedServer::of(&request).unwrap().authority, expected, "{uri}");
         }
     }
 
@@ -189,7 +213,14 @@ mod tests {
             ("CONNECT", "224.0.0.1:443", ProxyRejection::AddressOfNobody("224.0.0.1:443".parse().unwrap())),
             ("GET", "http://-a/", ProxyRejection::BadTarget),
             ("GET", "http://backend:0/", ProxyRejection::BadTarget),
+            ("GET", "http://backend:000/", ProxyRejection::BadTarget),
             ("GET", "http://backend:99999/", ProxyRejection::BadTarget),
+            ("GET", "http://backend:+80/", ProxyRejection::BadTarget),
+            ("GET", "http://backend:80a/", ProxyRejection::BadTarget),
+            ("CONNECT", "backend:", ProxyRejection::BadTarget),
+            ("CONNECT", "backend:0", ProxyRejection::BadTarget),
+            ("CONNECT", "backend:99999", ProxyRejection::BadTarget),
+            ("CONNECT", "backend:+80", ProxyRejection::BadTarget),
             ("TRACE", "http://backend/", ProxyRejection::MethodNotAllowed),
         ] {
             let Ok(request) = Request::builder().method(method).uri(uri).body(()) else { continue };

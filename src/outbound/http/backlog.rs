@@ -12,36 +12,30 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::received_bytes::ReceivedBytes;
 use crate::budget::{MemoryBudget, Reservation};
-use crate::http::{CountedBytes, MAX_HEAD, PeerClosed, poll_read_part};
+use crate::http::{CountedBytes, PeerClosed, poll_read_part};
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
 
 /// What a connection may hold of a body however short memory is, in bytes.
-const ALWAYS: usize = 8 * 1024;
-
-/// There is no memory left for what the server has sent.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error(
-    "the memory for backlogs is short, and the head of the server's response is too large for what is left; raise the container's memory limit (or --memory-limit), or add instances"
-)]
-struct NoRoomForHead;
+pub(super) const ALWAYS: usize = 8 * 1024;
 
 /// The bytes of bodies that are on their way to one side of a connection. Costs nothing where memory is not limited.
 #[derive(Debug, Clone)]
-pub(in crate::outbound) struct BodyBacklog(Option<Arc<BacklogCell>>);
+pub(in crate::outbound) struct BodyBacklog(pub(super) Option<Arc<BacklogCell>>);
 
 #[derive(Debug)]
-struct BacklogCell {
-    budget: Arc<MemoryBudget>,
+pub(super) struct BacklogCell {
+    pub(super) budget: Arc<MemoryBudget>,
     state: Mutex<BacklogState>,
     /// What there was no memory for, once its connection has ended for that.
     evicted: OnceLock<String>,
 }
 
 #[derive(Debug)]
-struct BacklogState {
+pub(super) struct BacklogState {
     /// Of bodies, in memory of hyper's.
     held: usize,
     /// Behind that, sealed.
@@ -51,7 +45,7 @@ struct BacklogState {
     /// Who waits for room.
     waiting: Option<Waker>,
     /// What has come of the head of a response, as long as that is waited for: hyper keeps it.
-    head: Option<usize>,
+    pub(super) head: Option<usize>,
 }
 
 impl BodyBacklog {
@@ -84,22 +78,6 @@ impl BodyBacklog {
         Poll::Pending
     }
 
-    /// From now on what comes from that side is the head of a response, until [`BodyBacklog::end_head`].
-    pub(super) fn begin_head(&self) {
-        self.set_head(Some(0));
-    }
-
-    /// The head has come.
-    pub(super) fn end_head(&self) {
-        self.set_head(None);
-    }
-
-    fn set_head(&self, head: Option<usize>) {
-        if let Some(cell) = &self.0 {
-            cell.state().head = head;
-        }
-    }
-
     /// Why its connection has ended, if that was for want of memory.
     pub(in crate::outbound) fn evicted(&self) -> Option<&str> {
         self.0.as_ref()?.evicted.get().map(String::as_str)
@@ -107,15 +85,13 @@ impl BodyBacklog {
 }
 
 impl BacklogCell {
-    fn state(&self) -> MutexGuard<'_, BacklogState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, BacklogState> {
         // Nothing in it can be left half-written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl BacklogCell {
     /// Its connection ends, for `why`.
-    fn evict(&self, why: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    pub(super) fn evict(&self, why: impl std::error::Error + Send + Sync + 'static) -> io::Error {
         let _ = self.evicted.set(why.to_string());
         io::Error::other(why)
     }
@@ -254,11 +230,7 @@ struct WatchedBacklog {
     written: u64,
     /// Looks after it, while something is held.
     watch: Option<BacklogWatch>,
-    read: u64,
-    /// What has come and is not whole counts.
-    received: Reservation,
-    /// Looks after that, while there is some.
-    received_watch: Option<BacklogWatch>,
+    received: ReceivedBytes,
 }
 
 impl<S> BacklogStream<S> {
@@ -268,9 +240,7 @@ impl<S> BacklogStream<S> {
             backlog: Arc::clone(cell),
             written: 0,
             watch: None,
-            read: 0,
-            received: cell.budget.reservation(),
-            received_watch: None,
+            received: ReceivedBytes::new(&cell.budget),
         };
         Self { stream, watched: backlog.0.as_ref().map(watched).map(Box::new) }
     }
@@ -339,42 +309,6 @@ impl<S: Side> BacklogStream<S> {
         }
         Poll::Pending
     }
-
-    /// What has come of reading from it, `read` bytes more: what the other end makes us keep counts, and is not more than there is room for.
-    fn note_read(&mut self, cx: &mut Context<'_>, came: Poll<io::Result<()>>, read: usize) -> Poll<io::Result<()>> {
-        let Some(watched) = self.watched.as_deref_mut() else { return came };
-        watched.read += read as u64;
-        let mut state = watched.backlog.state();
-        let head = state.head.as_mut().map_or(0, |head| {
-            *head = (*head + read).min(MAX_HEAD);
-            *head
-        });
-        drop(state);
-        // The rest of a record that was read waits for the other side, which goes if it does not take it. One that is not whole waits for this one.
-        let held = head + if came.is_pending() { self.stream.unread() } else { 0 };
-        if held <= ALWAYS {
-            watched.received.set(0);
-            watched.received_watch = None;
-            return came;
-        }
-        // While memory is short so much is read at a time that a head of usual length is never refused.
-        let is_under_pressure = watched.backlog.budget.is_under_pressure();
-        if head > ALWAYS && is_under_pressure && watched.received.try_resize(held).is_err() {
-            return Poll::Ready(Err(watched.backlog.evict(NoRoomForHead)));
-        }
-        watched.received.set(held);
-        if came.is_ready() {
-            return came;
-        }
-        let transferred = Transferred { up: 0, down: watched.read };
-        let watch = watched.received_watch.get_or_insert_with(|| BacklogWatch::new(transferred));
-        while watch.poll_check(cx).is_ready() {
-            if watch.is_stuck(transferred, false, true) && watched.backlog.budget.is_under_pressure() {
-                return Poll::Ready(Err(watched.backlog.evict(NoBacklogProgress)));
-            }
-        }
-        came
-    }
 }
 
 impl<S: PeerClosed> PeerClosed for BacklogStream<S> {
@@ -389,7 +323,12 @@ impl<S: AsyncRead + Side + Unpin> AsyncRead for BacklogStream<S> {
         let before = buf.filled().len();
         let budget = this.watched.as_ref().map(|watched| &*watched.backlog.budget);
         let came = poll_read_part(Pin::new(&mut this.stream), cx, buf, budget);
-        this.note_read(cx, came, buf.filled().len() - before)
+        match this.watched.as_deref_mut() {
+            Some(WatchedBacklog { backlog, received, .. }) => {
+                received.note_read(cx, backlog, came, buf.filled().len() - before, || this.stream.unread())
+            }
+            None => came,
+        }
     }
 }
 
@@ -426,7 +365,7 @@ impl<S: AsyncWrite + Side + Unpin> AsyncWrite for BacklogStream<S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
@@ -435,7 +374,9 @@ mod tests {
     use crate::http::body_part;
 
     /// A side that is read from, and who writes to it.
-    fn side(budget: &Arc<MemoryBudget>) -> (BacklogStream<AppStream>, BodyBacklog, UnixStream) {
+    pub(in crate::outbound::http) fn side(
+        budget: &Arc<MemoryBudget>,
+    ) -> (BacklogStream<AppStream>, BodyBacklog, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let backlog = BodyBacklog::new(budget);
         (BacklogStream::new(AppStream::Unix(ours), &backlog), backlog, theirs)
@@ -447,40 +388,5 @@ mod tests {
         other.write_all(&[7; 64 * 1024]).await.unwrap();
         let mut space = [0; 64 * 1024];
         assert_eq!(stream.read(&mut space).await.unwrap(), body_part(None));
-    }
-
-    #[tokio::test]
-    async fn what_has_come_of_a_head_counts_until_the_head_is_whole() {
-        let budget = Budgets::new(None, Some(1 << 20)).backlogs;
-        let (mut stream, backlog, mut other) = side(&budget);
-        let mut space = [0; 64 * 1024];
-        backlog.begin_head();
-        other.write_all(&[b'a'; 10_000]).await.unwrap();
-        assert_eq!(stream.read(&mut space).await.unwrap(), 10_000);
-        assert_eq!(budget.held(), 10_000);
-        backlog.end_head();
-        other.write_all(b"body").await.unwrap();
-        assert_eq!(stream.read(&mut space).await.unwrap(), 4);
-        assert_eq!(budget.held(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_head_for_which_there_is_no_memory_ends_its_connection_and_says_so() {
-        let budget = Budgets::new(None, Some(64 * 1024)).backlogs;
-        let (mut stream, backlog, mut other) = side(&budget);
-        let mut others = budget.reservation();
-        others.set(40 * 1024);
-        backlog.begin_head();
-        other.write_all(&[b'a'; 20_000]).await.unwrap();
-        let mut space = [0; 64 * 1024];
-        // One of usual length has its room.
-        for _ in 0..2 {
-            assert_eq!(stream.read(&mut space).await.unwrap(), body_part(Some(&budget)));
-        }
-        assert_eq!(backlog.evicted(), None);
-        stream.read(&mut space).await.unwrap_err();
-        assert!(backlog.evicted().unwrap().contains("head of the server's response"));
-        drop(stream);
-        assert_eq!(budget.held(), others.bytes());
     }
 }

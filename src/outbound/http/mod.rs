@@ -9,6 +9,8 @@ mod client;
 mod failure;
 mod open_connection;
 mod pool;
+mod received_bytes;
+mod request_check;
 mod retry;
 mod server;
 mod service;
@@ -24,13 +26,14 @@ pub(super) use self::body::{ExchangeResponse, own_response};
 pub use self::client::HttpClient;
 pub(super) use self::failure::no_connection;
 pub use self::pool::HttpShared;
+use self::request_check::reject_request;
 #[cfg(test)]
 pub(super) use self::server::serve_requests;
 pub(super) use self::server::{ProtocolSwitch, RequestHandler, linger};
 pub use self::service::RequestService;
 use crate::config::AccessLogFilter;
 use crate::http::{LocalReply, RequestHead};
-use crate::telemetry::{OutboundCloseReason, OutboundLogEntry, RequestFields};
+use crate::telemetry::{OutboundLogEntry, RequestFields};
 
 /// What the server is asked for by `head`, of which hyper has made `parts`: whom the app took us for says nothing to it (RFC 9112, 3.2.1
 /// and 3.2.4).
@@ -69,7 +72,7 @@ impl RequestHandler for OutboundRequests {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let text = format!("{} is not sent on here", request.method());
             let answer = LocalReply { status: StatusCode::METHOD_NOT_ALLOWED, reason: "method_not_allowed", text };
-            return own_response(answer, OutboundCloseReason::BadRequest, entry);
+            return reject_request(answer, entry);
         }
         let (mut parts, body) = request.into_parts();
         if let Some(authority) = parts.uri.authority() {
@@ -77,7 +80,7 @@ impl RequestHandler for OutboundRequests {
             let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) else {
                 let text = "there is a user in the URL; send it as Authorization".to_owned();
                 let answer = LocalReply { status: StatusCode::BAD_REQUEST, reason: "user_in_target", text };
-                return own_response(answer, OutboundCloseReason::BadRequest, entry);
+                return reject_request(answer, entry);
             };
             parts.headers.insert(HOST, host);
         }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::backlog::{BacklogStream, BodyBacklog};
 use super::body::{ExchangeResponse, own_response};
 use super::failure::refusal;
+use super::request_check::{reject_request, request_rejection};
 use crate::budget::MemoryBudget;
 use crate::http::{
     HeadRejection, HeadRules, MAX_HEAD, PeerClosed, RequestHead, RequestHeads, RequestInFlight, ScannedStream,
@@ -192,7 +193,10 @@ async fn serve_spell<H: RequestHandler>(
                     if let Some(request) = &mut entry.fields.request {
                         request.cut = switch.cut.clone();
                     }
-                    let response = handler.handle(head, request, entry, &switch).await;
+                    let response = match request_rejection(&request) {
+                        Some(answer) => reject_request(answer, entry),
+                        None => handler.handle(head, request, entry, &switch).await,
+                    };
                     if head.switch.is_some() && switch.tunnel().is_none() {
                         heads.resume();
                     }
@@ -264,13 +268,12 @@ async fn serve_spell<H: RequestHandler>(
 
 /// The answer to a head that is refused.
 fn refused(why: HeadRejection, mut entry: OutboundLogEntry) -> ExchangeResponse {
-    let reason: &'static str = why.into();
-    entry.fields.detail = Some(format!("{reason}: {}", why.text()));
-    let close_reason = match why {
-        HeadRejection::Overloaded => OutboundCloseReason::Overloaded,
-        _ => OutboundCloseReason::BadRequest,
-    };
-    own_response(refusal(why), close_reason, entry)
+    let answer = refusal(why);
+    if why != HeadRejection::Overloaded {
+        return reject_request(answer, entry);
+    }
+    entry.fields.detail = Some(format!("{}: {}", answer.reason, answer.text));
+    own_response(answer, OutboundCloseReason::Overloaded, entry)
 }
 
 /// Ends our sending, then reads and drops until the app closes, so that unread bytes do not turn our end of file into a reset.

@@ -1,17 +1,25 @@
 //! A listener whose connections carry requests.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use super::server::{RequestHandler, serve_requests};
+use super::failure::no_connection;
+use super::server::{RequestHandler, linger, serve_requests};
 use crate::budget::MemoryBudget;
-use crate::io::AppStream;
+use crate::io::{AppStream, Socket};
 use crate::lifecycle::Phase;
 use crate::listener::{Service, Slot};
 use crate::outbound::error::OutboundError;
+
+/// An app for which there is no room has so long to ask, and to be told.
+const ASKED: Duration = Duration::from_secs(1);
 
 /// Has `H` answer the requests of everybody who connects.
 #[derive(Debug)]
@@ -31,7 +39,7 @@ impl<H: RequestHandler> RequestService<H> {
 
     async fn serve_app(&self, app: AppStream, slot: &Slot) {
         if slot.capacity_permit.is_none() {
-            return self.reject_app(app);
+            return Box::pin(self.answer_overloaded(app)).await;
         }
         let handler = Arc::clone(&self.handler);
         let became = serve_requests(app, handler, &self.budget, self.phase.clone()).await;
@@ -40,7 +48,25 @@ impl<H: RequestHandler> RequestService<H> {
         }
     }
 
-    /// There is no room for it.
+    /// There is no room for it: it is told so once it asks, and its connection ends.
+    async fn answer_overloaded(&self, mut app: AppStream) {
+        let mut entry = self.handler.entry(None);
+        let error = OutboundError::overloaded_by_all();
+        let answer = no_connection(&error, &mut entry);
+        if let Some(request) = &mut entry.fields.request {
+            request.status = Some(answer.status.as_u16());
+        }
+        entry.close(error.reason());
+        // An answer to nothing is none: some clients drop their connection then, and make another.
+        let asked = timeout(ASKED, poll_fn(|cx| app.poll_read_ready(cx))).await;
+        if asked.is_ok() && app.write_all(&answer.into_bytes()).await.is_ok() {
+            linger(app).await;
+        } else {
+            app.reset();
+        }
+    }
+
+    /// There is no room even to tell it.
     fn reject_app(&self, app: AppStream) {
         let mut entry = self.handler.entry(None);
         let error = OutboundError::overloaded_by_all();

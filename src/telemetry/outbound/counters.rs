@@ -220,6 +220,11 @@ impl OutboundCounters {
         self.requests[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Requests that have ended.
+    pub fn all_requests(&self) -> u64 {
+        self.requests.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Responses in `mode` whose status begins with the digit `class`, from 1 to 5.
     pub fn responses(&self, mode: RequestMode, class: usize) -> u64 {
         self.responses[mode as usize].get(class.wrapping_sub(1)).map_or(0, |count| count.load(Ordering::Relaxed))

@@ -118,7 +118,7 @@ impl SessionState {
         if mem::replace(&mut self.asked_to_renegotiate, true) {
             return Err(AlertDescription::UnexpectedMessage.into());
         }
-        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|_| Abort::Peer(None))
+        self.alert(WARNING, AlertDescription::NoRenegotiation, out).map_err(|error| Abort::Silent(error.into()))
     }
 
     /// The peer takes new keys for what it sends, and may `want` us to do the same.

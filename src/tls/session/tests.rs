@@ -8,6 +8,7 @@ use super::messages::UPDATES_WITHOUT_DATA;
 use super::{MAX_FRAGMENT, Session, WARNINGS};
 use crate::crypto::provider;
 use crate::io::Outgoing;
+use crate::tls::Violation;
 use crate::tls::handshake_driver::HandshakeDriver;
 use crate::tls::record::HEADER;
 use crate::tls::test_peer::{Received, TestClient, configs, provider_with};
@@ -595,7 +596,7 @@ fn the_alert_that_ends_a_session_is_known() {
         let mut wire = sealed(&mut theirs, ContentType::Alert, &[2, u8::from(alert)]);
         let mut out = Outgoing::default();
         let ended = ours.decrypt(&mut wire, &mut out, |_| ControlFlow::Continue(())).unwrap_err();
-        assert_eq!((ended.received, out.bytes()), (Some(alert), &b""[..]));
+        assert_eq!((ended, out.bytes()), (Violation::Received(alert), &b""[..]));
     }
 }
 

@@ -2,15 +2,13 @@
 
 use std::io;
 
-use rustls::AlertDescription;
-
 use crate::tls::Violation;
 
 /// How a connection has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamFailure {
     /// The peer has broken the protocol, or ended the session by an alert.
-    Violation(Option<AlertDescription>),
+    Violation(Violation),
     /// The connection has ended without close_notify.
     Truncated,
     /// The socket failed.
@@ -28,7 +26,7 @@ impl StreamFailure {
 
     pub(super) fn error(self) -> io::Error {
         match self {
-            Self::Violation(received) => io::Error::new(self.kind(), Violation { received }),
+            Self::Violation(violation) => io::Error::new(self.kind(), violation),
             Self::Truncated => io::Error::new(self.kind(), "the peer has closed without close_notify"),
             Self::Socket(kind) => kind.into(),
         }

@@ -298,3 +298,68 @@ fn a_certificate_can_be_judged_as_that_of_a_server_by_rule_and_name() {
     assert_eq!(verdicts[0], (&"*.apps.internal:1".into(), &"denial".into()), "{said}");
     assert_eq!((verdicts[1], status), ((&"*.example:1".into(), &"permit".into()), 1));
 }
+
+#[test]
+fn readiness_says_how_many_endpoints_are_ejected() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let sidecar = caller
+        .dialling(&[serving.addr(), app::nobody()], &app_guid(&backend))
+        .arg("--outbound-balance")
+        .arg("round-robin")
+        .arg("--outbound-eject")
+        .arg("1")
+        .env("VESTIBULE_ADMIN", "127.0.0.1:0")
+        .ready();
+    let admin = sidecar.wait_for("admin listening")["admin"].as_str().unwrap().parse().unwrap();
+    let said = || get(admin, "/readyz?verbose").1;
+    assert!(said().contains(" has 2 endpoints\n"), "{}", said());
+    for _ in 0..2 {
+        assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
+    }
+    eventually("the ejection", || said().contains(" has 2 endpoints, of which 1 is ejected for now").then_some(()));
+    assert!(said().contains("[+]outbound: "), "{}", said());
+}
+
+#[test]
+fn settings_that_have_no_effect_are_warned_of_by_the_check_and_by_the_start() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let (pair, expected) = (format!("0={}", serving.addr()), app_guid(&backend));
+    let args = ["--outbound", &pair, "--outbound-expect", &expected];
+    let in_vain =
+        ["--outbound-connect-timeout", "10s", "--outbound-no-proxy", ".example", "--outbound-eject-on", "5xx"];
+    let (found, status) = check(&caller, &[&args[..], &in_vain].concat());
+    let warned: Vec<_> = found.iter().filter(|(severity, _)| severity == "warning").map(|(_, said)| said).collect();
+    assert_eq!(
+        (warned, status),
+        (
+            vec![
+                "--outbound-connect-timeout: an endpoint has 10s to accept, and all attempts together have 5s",
+                "--outbound-no-proxy: no proxy is on the way to anybody",
+                "--outbound-eject-on: the listener carries bytes, and sees neither status nor Host",
+            ]
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .iter()
+            .collect(),
+            0
+        )
+    );
+    let setup = caller.dialling_by_flags("0", &serving.addr().to_string(), &expected);
+    let sidecar = in_vain.iter().fold(setup, |setup, arg| setup.arg(arg)).ready();
+    let said = sidecar.wait_until("the warning", |line| line["option"] == "--outbound-no-proxy");
+    assert_eq!(said["message"], "no proxy is on the way to anybody; add --outbound-proxy, or leave it out");
+
+    for wrong in [["--outbound", "9000=localhost:9000"], ["--outbound-proxy", "http://127.0.0.1:9000"]] {
+        let output = Command::new(VESTIBULE)
+            .args(["check", "--listen", "127.0.0.1:0", "--admin", "off", "--outbound", "9000=a.example:1"])
+            .args(wrong)
+            .env_clear()
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && said.contains("ourselves"), "{said}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
@@ -221,4 +222,44 @@ fn a_certificate_that_has_expired_and_one_of_another_ca_are_named() {
     {
         assert!(detail.contains(part), "{detail}");
     }
+}
+
+/// Passes bytes on between a client and `to`, and changes one of those that come back once it is told to.
+fn meddling(to: SocketAddr, meddle: &Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (addr, meddle) = (listener.local_addr().unwrap(), Arc::clone(meddle));
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut server = TcpStream::connect(to).unwrap();
+        let (mut up_from, mut up_to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut up_from, &mut up_to));
+        let mut part = [0; 4096];
+        while let Ok(read @ 1..) = server.read(&mut part) {
+            if meddle.load(Ordering::SeqCst) {
+                part[read - 1] ^= 1;
+            }
+            if client.write_all(&part[..read]).is_err() {
+                return;
+            }
+        }
+    });
+    addr
+}
+
+#[test]
+fn how_an_endpoint_has_broken_tls_is_said_in_words_and_by_the_alert_that_it_was_sent() {
+    let (caller, meddle) = (Caller::new(), Arc::new(AtomicBool::new(false)));
+    let (backend, serving) = server("cf:any");
+    let sidecar = caller.dialling(&[meddling(serving.addr(), &meddle)], &app_guid(&backend)).ready();
+    let mut stream = TcpStream::connect(outbound(&sidecar)).unwrap();
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0; 1]).unwrap();
+    meddle.store(true, Ordering::SeqCst);
+    stream.write_all(b"y").unwrap();
+    assert_eq!(read_to_end(&stream), (vec![], Ending::Reset));
+    let detail = entry(&sidecar, "endpoint_violation")["detail"].to_string();
+    assert!(detail.contains("a record cannot be decrypted") && detail.contains("BadRecordMac"), "{detail}");
+    // Whoever has changed it, the other end hears the same.
+    let detail = serving.access_log_entry("client_violation")["detail"].to_string();
+    assert!(detail.contains("the peer ended the TLS session by the alert BadRecordMac"), "{detail}");
 }

@@ -193,7 +193,19 @@ fn what_is_no_request_for_a_listed_server_is_refused_and_nobody_is_dialled() {
         (format!("GET http://127.1:{port}/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
         (format!("GET http://0177.0.0.1:{port}/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
         (format!("GET http://2130706433:{port}/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
+        (format!("GET http://127.0.0.1:0/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
+        (format!("GET http://127.0.0.1:99999/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
+        (format!("GET http://127.0.0.1:+{port}/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
+        (format!("GET http://{at}/\u{ff} HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
+        (format!("CONNECT 127.0.0.1: HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
         (format!("TRACE http://{at}/ HTTP/1.1\r\nHost: a\r\n\r\n"), 405, "method_not_allowed"),
+        (format!("trace http://{at}/ HTTP/1.1\r\nHost: a\r\n\r\n"), 501, "unknown_method"),
+        (format!("connect http://{at}/ HTTP/1.1\r\nHost: a\r\n\r\n"), 501, "unknown_method"),
+        (format!("connect {at} HTTP/1.1\r\nHost: a\r\n\r\n"), 400, "bad_target"),
+        (format!("GET http://{at}/ HTTP/1.1\r\n\r\n"), 400, "bad_host"),
+        (format!("GET http://{at}/ HTTP/1.1\r\nHost:\r\n\r\n"), 400, "bad_host"),
+        (format!("CONNECT {at} HTTP/1.1\r\nHost:\r\n\r\n"), 400, "bad_host"),
+        (format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\nHost: {at}\r\n\r\n"), 400, "two_hosts"),
         (format!("GET http://{at}/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400, "two_hosts"),
         (format!("GET http://{at}/ HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n"), 400, "bad_field"),
         (format!("GET http://{at}/ HTTP/1.1\r\nHost: a\nX: y\r\n\r\n"), 400, "bare_lf"),
@@ -216,6 +228,33 @@ fn what_is_no_request_for_a_listed_server_is_refused_and_nobody_is_dialled() {
     }
     assert!(app.asked().is_empty() && serving.reasons().is_empty(), "{:?}", serving.reasons());
     assert!(!format!("{:?}", sidecar.lines()).contains("hidden"));
+    let details = sidecar.lines_of("request completed");
+    for word in ["bad_target", "bad_host", "unknown_method", "two_hosts"] {
+        let named =
+            |line: &&Value| line["detail"].as_str().is_some_and(|detail| detail.starts_with(&format!("{word}: ")));
+        assert!(details.iter().any(|line| named(&line)), "{word}: {details:?}");
+    }
+}
+
+#[test]
+fn odd_ports_other_methods_and_old_clients_are_sent_on_as_http_has_them() {
+    let app = HttpApp::saying("ok");
+    let (_caller, _backend, serving, sidecar) = through(&app, &[]);
+    let (at, port) = (serving.addr(), serving.addr().port());
+    for text in [
+        format!("GET http://127.0.0.1:0{port}/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("get http://{at}/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("GET http://{at}/ HTTP/1.0\r\n\r\n"),
+    ] {
+        let (head, body) = AppClient::at(proxy(&sidecar)).ask(&text);
+        assert!(head.contains(" 200 ") && body == "ok", "{text}{head}{body}");
+    }
+    let asked = app.asked();
+    assert!(asked[1].head.starts_with("get / "), "a method that is not known is another one: {:?}", asked[1].head);
+    for asked in asked {
+        let head = asked.head.to_ascii_lowercase();
+        assert!(head.contains(&format!("\r\nhost: {at}\r\n")), "{head}");
+    }
 }
 
 #[test]

@@ -171,6 +171,25 @@ fn nobody_there_a_limit_reached_and_a_name_that_is_nowhere_have_answers_of_their
     assert_eq!(app.asked().len(), 1);
 }
 
+#[test]
+fn an_app_for_which_there_is_no_room_at_all_is_told_so_and_by_which_limit() {
+    let app = HttpApp::saying("ok");
+    let caller = Caller::new();
+    let (backend, serving) = before(&app);
+    let sidecar =
+        sending_by(&caller, &[serving.addr()], &app_guid(&backend), "").arg("--max-connections").arg("1").ready();
+    let addr = outbound(&sidecar);
+    let mut first = AppClient::at(addr);
+    assert_eq!(first.ask(GET).1, "ok");
+    let (head, body) = AppClient::at(addr).ask(GET);
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("x-vestibule-reason: overloaded\r\n"), "{head}");
+    assert!(body.contains("--max-connections"), "{body}");
+    let told = entry(&sidecar, "overloaded");
+    assert_eq!((&told["status"], app.asked().len()), (&503.into(), 1), "{told}");
+    drop(first);
+    eventually("the place", || AppClient::at(addr).ask(GET).0.starts_with("HTTP/1.1 200 ").then_some(()));
+}
+
 /// An app that answers the first request on each connection, and closes it as soon as the second comes, up to `times`.
 fn closing(times: usize) -> HttpApp {
     let left = AtomicUsize::new(times);

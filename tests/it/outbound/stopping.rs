@@ -37,6 +37,11 @@ fn an_app_that_calls_others_in_its_own_shutdown_succeeds() {
     assert_eq!(sidecar.exited().code(), Some(7));
     let served = serving.reasons().iter().filter(|reason| *reason == "completed").count();
     assert_eq!(served, 10);
+    let end = sidecar.wait_for("exited");
+    assert_eq!((&end["outbound_connections"], &end["outbound_requests"]), (&10.into(), &0.into()), "{end}");
+    assert_eq!((&end["outbound_bytes_up"], &end["outbound_bytes_down"]), (&50.into(), &50.into()), "{end}");
+    assert_eq!((&end["connections"], &end["bytes_up"]), (&0.into(), &0.into()), "nobody has called the app: {end}");
+    assert!(serving.lines_of("exited").is_empty());
 }
 
 #[test]
