@@ -115,7 +115,7 @@ fn flags_that_envoy_knows_are_passed_over_and_unknown_ones_with_a_warning() {
     sidecar.wait_for("certificate loaded");
     let warnings: Vec<_> = sidecar.lines().into_iter().filter(|line| line["level"] == "warn").collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0]["message"].as_str().unwrap().contains("--from-the-future"), "{warnings:?}");
+    assert!(warnings[0]["detail"].as_str().unwrap().contains("--from-the-future"), "{warnings:?}");
     visit(&cell.connector(), sidecar.addr()).unwrap();
 }
 
