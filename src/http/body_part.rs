@@ -21,7 +21,7 @@ const PART_WHILE_SHORT: usize = 4 * 1024;
 /// Every part costs a turn of either side, and a call of the kernel for reading and one for writing.
 const MAX_DOUBLINGS: u8 = 2;
 
-/// The part of the budget, one in so many, of which no more may be spent where it is doubled so often: whoever stops reading then keeps one such part.
+/// The part of the budget, one in so many, of which no more may be spent where it is doubled so often: whoever stops reading keeps such a part.
 const SPENT_AT_MOST: [usize; MAX_DOUBLINGS as usize] = [8, 32];
 
 /// How much is read at a time of a connection, as whoever takes what is read of it goes along.
