@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustls::AlertDescription;
 use tokio::io::ReadBuf;
 
 use super::{BacklogWatch, RareState, Relay, RelayEnd, TransferState};
@@ -137,7 +136,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             let limit = self.upload_limit();
             let Some(space) = buffers.input.get_mut(kept..limit).filter(|space| !space.is_empty()) else {
                 // No record is that long; only a handshake message in pieces can be, and none is due.
-                return Err(RelayEnd::ClientViolation(Violation::Sent(AlertDescription::RecordOverflow)));
+                return Err(RelayEnd::ClientViolation(Violation::TooLong));
             };
             let mut space = ReadBuf::new(space);
             let read = match Pin::new(&mut self.client).poll_read(cx, &mut space) {

@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -319,7 +318,7 @@ impl Stream {
         let end = limit.min(input.len());
         let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
             // No record is that long.
-            self.broken = Some(StreamFailure::Violation(Violation::Sent(AlertDescription::RecordOverflow)));
+            self.broken = Some(StreamFailure::Violation(Violation::TooLong));
             return Poll::Ready(());
         };
         let mut space = ReadBuf::new(space);

@@ -13,6 +13,9 @@ pub enum Violation {
     /// It has ended the session by this alert.
     #[error("the peer ended the TLS session by the alert {0:?}")]
     Received(AlertDescription),
+    /// It has sent what cannot become a record, however much more comes.
+    #[error("the peer broke the TLS protocol: a record is longer than any may be")]
+    TooLong,
     /// The keys have sealed as much as they may, and there are no others.
     #[error("the keys of the TLS session are worn out")]
     KeyLimit,

@@ -15,14 +15,18 @@ pub struct SettingDoubt {
     pub what: String,
     /// What to do.
     pub help: &'static str,
+    /// The option that it is about.
+    option: &'static str,
     /// It is about HTTP, and the listener carries bytes.
     is_of_http: bool,
+    /// It was said of one listener alone.
+    is_of_one: bool,
 }
 
 impl SettingDoubt {
-    /// Whether it was said of one listener alone.
-    fn is_of_one(&self) -> bool {
-        matches!(&self.place, Source::File { key, .. } if !key.starts_with("outbound-"))
+    /// Those `options` were given for its listener alone.
+    pub(super) fn note_own(&mut self, options: &[&str]) {
+        self.is_of_one = options.contains(&self.option);
     }
 }
 
@@ -32,7 +36,7 @@ impl Config {
         let speaks_http = self.outbounds.iter().any(|outbound| outbound.settings.protocol == Protocol::Http1)
             || self.forward_proxy.is_some();
         // What is said for all may be meant for those that speak HTTP.
-        let is_in_vain = |doubt: &&SettingDoubt| !doubt.is_of_http || !speaks_http || doubt.is_of_one();
+        let is_in_vain = |doubt: &&SettingDoubt| !doubt.is_of_http || !speaks_http || doubt.is_of_one;
         let listeners = self.outbounds.iter().map(|outbound| &outbound.settings);
         let proxy = self.forward_proxy.iter().map(|proxy| &proxy.unlisted_settings);
         let mut doubts: Vec<&SettingDoubt> = Vec::new();
@@ -49,13 +53,15 @@ impl OptionReader {
     /// What of `settings` was said for this very start, and has no effect.
     pub(super) fn setting_doubts(&self, settings: &OutboundSettings) -> Vec<SettingDoubt> {
         let mut doubts = Vec::new();
-        let mut doubt = |name: &str, is_in_vain: bool, what: &dyn Fn() -> String, help, is_of_http| {
-            let given = self.sources.values(name).first().filter(|given| is_in_vain && is_deliberate(&given.place));
+        let mut doubt = |option: &'static str, is_in_vain: bool, what: &dyn Fn() -> String, help, is_of_http| {
+            let given = self.sources.values(option).first().filter(|given| is_in_vain && is_deliberate(&given.place));
             doubts.extend(given.map(|given| SettingDoubt {
                 place: given.place.clone(),
                 what: what(),
                 help,
+                option,
                 is_of_http,
+                is_of_one: false,
             }));
         };
         let timeouts = &settings.timeouts;
@@ -117,7 +123,7 @@ mod tests {
             (outbound().flag("outbound-preserve-host", "true"), format!("--outbound-preserve-host: {http}")),
             (
                 outbound().file("[[outbound]]\nlisten = 9001\nto = \"b:1\"\nprotocol = \"http1\"\n[[outbound]]\nlisten = 9002\nto = \"c:1\"\neject-on = \"5xx\"\n"),
-                format!("v.toml:8: eject-on: {http}"),
+                format!("v.toml:8: outbound-eject-on: {http}"),
             ),
         ] {
             assert_eq!(doubts(&typed), [said]);

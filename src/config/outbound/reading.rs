@@ -97,7 +97,11 @@ impl OptionReader {
         let all = std::mem::take(&mut self.sources);
         for section in sections {
             self.sources = all.within_outbound(&section);
-            let read = self.outbound_of_table(section.place, platform_cas);
+            let own: Vec<_> = section.given.keys().copied().collect();
+            let mut read = self.outbound_of_table(section.place, platform_cas);
+            if let Ok((_, outbound)) = &mut read {
+                outbound.settings.doubts.iter_mut().for_each(|doubt| doubt.note_own(&own));
+            }
             outbounds = match (outbounds, read) {
                 (Ok(mut outbounds), Ok(read)) => {
                     outbounds.push(read);

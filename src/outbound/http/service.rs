@@ -53,16 +53,17 @@ impl<H: RequestHandler> RequestService<H> {
         let mut entry = self.handler.entry(None);
         let error = OutboundError::overloaded_by_all();
         let answer = no_connection(&error, &mut entry);
-        if let Some(request) = &mut entry.fields.request {
-            request.status = Some(answer.status.as_u16());
-        }
-        entry.close(error.reason());
         // An answer to nothing is none: some clients drop their connection then, and make another.
         let asked = timeout(ASKED, poll_fn(|cx| app.poll_read_ready(cx))).await;
-        if asked.is_ok() && app.write_all(&answer.into_bytes()).await.is_ok() {
-            linger(app).await;
-        } else {
-            app.reset();
+        let status = answer.status.as_u16();
+        let is_told = asked.is_ok() && app.write_all(&answer.into_bytes()).await.is_ok();
+        if let Some(request) = entry.fields.request.as_mut().filter(|_| is_told) {
+            request.status = Some(status);
+        }
+        entry.close(error.reason());
+        match is_told {
+            true => linger(app).await,
+            false => app.reset(),
         }
     }
 

@@ -78,15 +78,13 @@ fn a_server_that_does_not_accept_our_identity_is_named_with_its_alert() {
     assert_eq!(serving.access_log_entry("denied")["client_app"], caller.guid());
 }
 
-/// A server with the certificate of `backend` that speaks `version` alone, and trusts no client that another CA has not issued.
+/// A server with the certificate of `backend` that speaks `version` alone, and trusts no client at all.
 fn refusing(backend: &Backend, version: &'static SupportedProtocolVersion) -> SocketAddr {
     let chain = CertificateDer::pem_file_iter(backend.credentials.cert()).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(backend.credentials.key()).unwrap();
-    let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
+    // An anchor that has issued nothing, and is called like no CA.
     let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(authority.roots_pem().as_bytes()) {
-        roots.add(root.unwrap()).unwrap();
-    }
+    roots.add(CertificateDer::from_pem_file(Credentials::new().cert()).unwrap()).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
     let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
     let config = Arc::new(config.with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap());
