@@ -89,7 +89,7 @@ pub struct AdminServer {
     _file: Option<SocketFile>,
 }
 
-/// What every connection needs.
+/// The state and the role that the connections of an admin listener share.
 #[derive(Debug)]
 struct AdminService {
     state: Arc<AdminState>,

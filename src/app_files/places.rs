@@ -31,7 +31,7 @@ pub fn prepare(config: &Config) -> Result<(), Fault> {
     {
         // It may be there by the first rotation.
         let program = quote_path(Path::new(program));
-        tracing::warn!("{program} of --on-rotation cannot be run now; check its spelling, and the execute bit");
+        tracing::warn!(%program, "the program of --on-rotation cannot be run now; check its spelling, and the execute bit");
     }
     for path in config.app_files.paths() {
         match atomic_file::remove_leftovers(path) {

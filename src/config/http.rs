@@ -109,7 +109,7 @@ pub enum RouterXfcc {
     Forward,
 }
 
-/// Who calls where a client forwards nobody.
+/// The caller of a request without `X-Forwarded-Client-Cert`, from a client that may forward one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum XfccAbsent {

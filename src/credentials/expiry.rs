@@ -16,7 +16,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The quarter of a long life is no time to hurry in.
 const NEAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What comes to its end. A successor is another one.
+/// A certificate, or the CRLs of an issuer, with the time of its end; a successor is another event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum ExpiryEvent {
     /// The certificate that is shown from this generation on.

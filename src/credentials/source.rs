@@ -79,7 +79,7 @@ struct Loaded<S: ReloadSource> {
     since: u64,
 }
 
-/// What takes something away, and may not be all that is to come.
+/// A load that takes something away: it is applied after it has stood still, as more may be on its way.
 struct Pending<S: ReloadSource> {
     raw: Arc<S::Raw>,
     parsed: S::Parsed,

@@ -59,7 +59,7 @@ enum WakeCause {
     Time,
 }
 
-/// What is worked with beside the threads that relay.
+/// The paths and file events of a watch, which threads beside those of the relay work with.
 struct WatchState {
     paths: Vec<PathBuf>,
     changed: Arc<Notify>,

@@ -26,6 +26,14 @@ const SHOWN: usize = 48;
 /// What is longer than that, in characters, is no value that anybody knows by heart: nothing of it is shown.
 const LONGEST: usize = 256;
 
+/// How the first line of a PEM block begins (RFC 7468).
+const PEM_BEGIN: &[u8] = b"-----BEGIN";
+
+/// Whether there is the beginning of a PEM block in `bytes`.
+pub(crate) fn holds_pem(bytes: &[u8]) -> bool {
+    bytes.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN)
+}
+
 /// Whether `text` may hold a part of a key: a mark of PEM, or what base64 or hexadecimal looks like. Words, GUIDs, names and numbers
 /// do not.
 pub(crate) fn may_be_secret(text: &str) -> bool {
@@ -51,7 +59,7 @@ pub(crate) fn may_be_secret_in_name(text: &str) -> bool {
     const LINE: usize = 48;
     let ends_run = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '='));
     let is_line = |run: &str| run.len() >= LINE && is_mixed(run) && is_dense(run);
-    text.contains("-----BEGIN") || text.split(ends_run).any(is_line)
+    holds_pem(text.as_bytes()) || text.split(ends_run).any(is_line)
 }
 
 /// The same of a name as programs have them, `requireClientCertificate`.

@@ -26,7 +26,7 @@ pub enum Check {
     Outbound,
     /// Nobody has asked us to stop.
     Drain,
-    /// The platform has not shown the retirement pair.
+    /// The platform has not shown the retirement certificate.
     Retirement,
 }
 

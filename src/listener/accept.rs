@@ -106,7 +106,7 @@ impl ListenSocket for UnixListener {
     }
 }
 
-/// A listening socket from which nothing is taken while there is no room: further connections wait in the kernel's backlog.
+/// A listening socket from which nothing is taken while there is no room: further connections wait in the kernel's accept queue.
 #[derive(Debug)]
 pub struct LimitedListener<L> {
     /// Where connections come in.

@@ -61,20 +61,21 @@ impl AddressRules {
     }
 
     /// Why `addr` is not dialled; `None`: it may be.
-    pub(super) fn refusal(&self, addr: SocketAddr) -> Option<AddressRejection> {
+    pub(super) fn rejection(&self, addr: SocketAddr) -> Option<AddressRejection> {
         let ip = addr.ip().to_canonical();
-        self.refusal_of_ours(addr).or_else(|| {
+        self.rejection_of_ours(addr).or_else(|| {
             let allowed = self.guard.as_ref()?;
             let mut spellings = vec![ip];
             spellings.extend(embedded(ip).into_iter().map(IpAddr::V4));
             let is_allowed = |ip: &IpAddr| allowed.iter().any(|network| network.contains(*ip));
-            let refusal = |ip: &IpAddr| refusal_of_kind(*ip).or_else(|| is_own(*ip).then_some(AddressRejection::Own));
-            spellings.iter().filter(|ip| !is_allowed(ip)).find_map(refusal)
+            let rejection =
+                |ip: &IpAddr| rejection_of_kind(*ip).or_else(|| is_own(*ip).then_some(AddressRejection::Own));
+            spellings.iter().filter(|ip| !is_allowed(ip)).find_map(rejection)
         })
     }
 
     /// The same of the address of somebody whom the configuration names in any case.
-    pub(super) fn refusal_of_ours(&self, addr: SocketAddr) -> Option<AddressRejection> {
+    pub(super) fn rejection_of_ours(&self, addr: SocketAddr) -> Option<AddressRejection> {
         let ip = addr.ip().to_canonical();
         if ip.is_unspecified() || ip.is_multicast() {
             return Some(AddressRejection::Nobody);
@@ -87,7 +88,7 @@ impl AddressRules {
     }
 }
 
-fn refusal_of_kind(ip: IpAddr) -> Option<AddressRejection> {
+fn rejection_of_kind(ip: IpAddr) -> Option<AddressRejection> {
     let (loopback, link_local, nobody) = match ip {
         IpAddr::V4(ip) => {
             (ip.is_loopback(), ip.is_link_local(), ip.octets()[0] == 0 || ip.is_broadcast() || ip.is_multicast())
@@ -135,8 +136,8 @@ fn is_own(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn refusal(rules: &AddressRules, addr: &str) -> Option<AddressRejection> {
-        rules.refusal(addr.parse().unwrap())
+    fn rejection(rules: &AddressRules, addr: &str) -> Option<AddressRejection> {
+        rules.rejection(addr.parse().unwrap())
     }
 
     #[test]
@@ -172,21 +173,21 @@ mod tests {
             ("224.0.0.1:80", Nobody),
             ("[ff02::1]:80", Nobody),
         ] {
-            assert_eq!(refusal(&rules, addr), Some(expected), "{addr}");
+            assert_eq!(rejection(&rules, addr), Some(expected), "{addr}");
         }
         for addr in ["10.255.3.4:61443", "192.0.2.1:80", "[2001:db8::1]:80", "[fd00::1]:80"] {
-            assert_eq!(refusal(&rules, addr), None, "{addr}");
+            assert_eq!(rejection(&rules, addr), None, "{addr}");
         }
     }
 
     #[test]
     fn whoever_the_configuration_names_may_be_anybody_but_ourselves() {
         let rules = AddressRules::open(vec!["127.0.0.1:9000".parse().unwrap()]);
-        assert_eq!(refusal(&rules, "127.0.0.1:9000"), Some(AddressRejection::Ours));
-        assert_eq!(refusal(&rules, "[::ffff:127.0.0.1]:9000"), Some(AddressRejection::Ours));
-        assert_eq!(refusal(&rules, "127.0.0.1:9001"), None);
-        assert_eq!(refusal(&rules, "169.254.169.254:80"), None);
-        assert_eq!(refusal(&rules, "0.0.0.0:80"), Some(AddressRejection::Nobody));
+        assert_eq!(rejection(&rules, "127.0.0.1:9000"), Some(AddressRejection::Ours));
+        assert_eq!(rejection(&rules, "[::ffff:127.0.0.1]:9000"), Some(AddressRejection::Ours));
+        assert_eq!(rejection(&rules, "127.0.0.1:9001"), None);
+        assert_eq!(rejection(&rules, "169.254.169.254:80"), None);
+        assert_eq!(rejection(&rules, "0.0.0.0:80"), Some(AddressRejection::Nobody));
     }
 
     #[test]
@@ -194,9 +195,9 @@ mod tests {
         let ours = ["127.0.0.1:61445", "[::]:8443"].map(|addr| addr.parse().unwrap()).to_vec();
         let allowed = crate::config::values::network("127.0.0.0/8").unwrap();
         let rules = AddressRules::guarded(ours, vec![allowed]);
-        assert_eq!(refusal(&rules, "127.0.0.1:80"), None);
-        assert_eq!(refusal(&rules, "127.0.0.1:61445"), Some(AddressRejection::Ours));
-        assert_eq!(refusal(&rules, "127.0.0.1:8443"), Some(AddressRejection::Ours));
-        assert_eq!(refusal(&rules, "[::1]:80"), Some(AddressRejection::Loopback));
+        assert_eq!(rejection(&rules, "127.0.0.1:80"), None);
+        assert_eq!(rejection(&rules, "127.0.0.1:61445"), Some(AddressRejection::Ours));
+        assert_eq!(rejection(&rules, "127.0.0.1:8443"), Some(AddressRejection::Ours));
+        assert_eq!(rejection(&rules, "[::1]:80"), Some(AddressRejection::Loopback));
     }
 }

@@ -135,7 +135,7 @@ impl Endpoints {
             };
             for ip in ips {
                 let addr = SocketAddr::new(*ip, port);
-                if let Some((addr, why)) = self.refusal(addr, target, proxy.is_some()) {
+                if let Some((addr, why)) = self.rejection(addr, target, proxy.is_some()) {
                     tracing::debug!(to = %self.name, %addr, %why, "resolved address skipped");
                     refused = Some((addr, why));
                     continue;
@@ -158,19 +158,19 @@ impl Endpoints {
     }
 
     /// Which address is not dialled, and why, where `addr` leads to `target`, by a proxy or at once.
-    fn refusal(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<(SocketAddr, AddressRejection)> {
+    fn rejection(&self, addr: SocketAddr, target: &Target, is_proxy: bool) -> Option<(SocketAddr, AddressRejection)> {
         if !is_proxy {
-            return Some((addr, self.rules.refusal(addr)?));
+            return Some((addr, self.rules.rejection(addr)?));
         }
         let literal = match target.host {
             Host::Ip(ip) => {
                 let literal = SocketAddr::new(ip, target.port);
-                self.rules.refusal(literal).map(|why| (literal, why))
+                self.rules.rejection(literal).map(|why| (literal, why))
             }
             // Only the proxy knows what the name means.
             Host::Name(_) => None,
         };
-        literal.or_else(|| Some((addr, self.rules.refusal_of_ours(addr)?)))
+        literal.or_else(|| Some((addr, self.rules.rejection_of_ours(addr)?)))
     }
 
     /// Why there is nobody to dial.

@@ -49,9 +49,9 @@ pub struct Relay<C = TcpStream, A = AppStream> {
     app: A,
     session: Session,
     /// Ciphertext from the client that is not decrypted: part of a record, or what waits behind `to_app`.
-    held: Vec<u8>,
-    /// `held` may contain whole records.
-    more_held: bool,
+    pending_ciphertext: Vec<u8>,
+    /// `pending_ciphertext` may contain whole records.
+    more_pending: bool,
     /// Plaintext that the app would not take yet.
     to_app: WriteBuffer,
     /// Ciphertext that the client would not take yet.
@@ -146,14 +146,14 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         Self { proxy_header_bytes, chain, to_app: WriteBuffer::from(proxy_header), ..begun }
     }
 
-    /// Between `client` and `app`, of which nothing was carried yet; `held` has come of the client's ciphertext.
-    fn begin((client, app): (C, A), session: Session, held: Vec<u8>, reservation: Reservation) -> Self {
+    /// Between `client` and `app`, of which nothing was carried yet; `pending_ciphertext` has come of the client's ciphertext.
+    fn begin((client, app): (C, A), session: Session, pending_ciphertext: Vec<u8>, reservation: Reservation) -> Self {
         Self {
             client,
             app,
             session,
-            more_held: !held.is_empty(),
-            held,
+            more_pending: !pending_ciphertext.is_empty(),
+            pending_ciphertext,
             to_app: WriteBuffer::default(),
             to_client: WriteBuffer::default(),
             up: TransferState::Open,
@@ -239,12 +239,12 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
     /// Bytes that are held because a side is slow or has said too much.
     fn memory(&self) -> usize {
         let head = self.keep_alive().map_or(0, KeepAliveEnder::memory);
-        self.chain as usize + head + self.held.capacity() + self.to_app.memory() + self.to_client.memory()
+        self.chain as usize + head + self.pending_ciphertext.capacity() + self.to_app.memory() + self.to_client.memory()
     }
 
     /// Whether nothing is left that one side has sent and the other has not got.
     pub fn is_clear(&self) -> bool {
-        self.held.is_empty() && self.to_app.is_empty() && self.to_client.is_empty()
+        self.pending_ciphertext.is_empty() && self.to_app.is_empty() && self.to_client.is_empty()
     }
 
     /// Both ends' connections, to be closed as `end` demands.
@@ -282,7 +282,7 @@ impl Relay {
         before: Transferred,
         reservation: Reservation,
     ) -> io::Result<Self> {
-        let StreamParts { tcp, mut session, plaintext, held, unsent } = client.into_parts();
+        let StreamParts { tcp, mut session, plaintext, pending_ciphertext, unsent } = client.into_parts();
         for_app.extend_from_slice(&plaintext);
         let mut to_client = unsent;
         buffers::with(|buffers| {
@@ -293,7 +293,7 @@ impl Relay {
         })?;
         let transferred =
             Transferred { up: before.up + for_app.len() as u64, down: before.down + to_client.len() as u64 };
-        let begun = Self::begin((tcp, app), session, held, reservation);
+        let begun = Self::begin((tcp, app), session, pending_ciphertext, reservation);
         Ok(Self { to_app: WriteBuffer::from(for_app), to_client, transferred, ..begun })
     }
 }

@@ -81,7 +81,8 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         if self.to_app.is_empty() && !may_have_to_go {
             return Poll::Pending;
         }
-        let (keeps_up, keeps_down) = (!self.to_app.is_empty() || !self.held.is_empty(), !self.to_client.is_empty());
+        let (keeps_up, keeps_down) =
+            (!self.to_app.is_empty() || !self.pending_ciphertext.is_empty(), !self.to_client.is_empty());
         let transferred = self.transferred();
         let stall = self.rare.get_or_insert_default().stall.get_or_insert_with(|| BacklogWatch::new(transferred));
         let budget = may_have_to_go.then(|| &**self.reservation.budget());
@@ -95,7 +96,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         if share >= RECORD + READ {
             return RECORD + READ;
         }
-        share.max(MIN_READ).max(record_length(&self.held).unwrap_or_default()).min(RECORD + READ)
+        share.max(MIN_READ).max(record_length(&self.pending_ciphertext).unwrap_or_default()).min(RECORD + READ)
     }
 
     fn end(&self) -> RelayEnd {
@@ -122,17 +123,17 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             if self.up.finish(|| self.app.end_sending()) {
                 return Ok(TransferStep::Waiting);
             }
-            if self.more_held {
-                let mut held = std::mem::take(&mut self.held);
-                let used = self.decrypt(cx, &mut held, &mut buffers.output)?;
+            if self.more_pending {
+                let mut pending_ciphertext = std::mem::take(&mut self.pending_ciphertext);
+                let used = self.decrypt(cx, &mut pending_ciphertext, &mut buffers.output)?;
                 // The memory of what is done with goes with it.
-                self.held = held.split_off(used);
+                self.pending_ciphertext = pending_ciphertext.split_off(used);
                 continue;
             }
             if self.client.poll_read_ready(cx).is_pending() {
                 return Ok(TransferStep::Waiting);
             }
-            let kept = self.held.len();
+            let kept = self.pending_ciphertext.len();
             let limit = self.upload_limit();
             let Some(space) = buffers.input.get_mut(kept..limit).filter(|space| !space.is_empty()) else {
                 // No record is that long; only a handshake message in pieces can be, and none is due.
@@ -153,10 +154,10 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
             if read == 0 {
                 return Err(RelayEnd::ClientTruncated);
             }
-            buffers.input[..kept].copy_from_slice(&self.held);
+            buffers.input[..kept].copy_from_slice(&self.pending_ciphertext);
             let wire = &mut buffers.input[..kept + read];
             let used = self.decrypt(cx, wire, &mut buffers.output)?;
-            self.held = wire[used..].to_vec();
+            self.pending_ciphertext = wire[used..].to_vec();
         }
         Ok(TransferStep::Yielded)
     }
@@ -191,7 +192,7 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
                 return Err(RelayEnd::ClientViolation(violation));
             }
         };
-        self.more_held = decrypted.paused;
+        self.more_pending = decrypted.paused;
         if let Some(error) = app_failed {
             self.app_stops_reading(&error);
         }

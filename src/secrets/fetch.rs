@@ -47,7 +47,7 @@ pub(super) enum FetchError {
     NoAnswer(Option<SourceError>),
 }
 
-/// All questions, each once, and what has been answered.
+/// The requests to secret stores, each made once, and their results so far.
 pub(super) struct Fetches {
     left: Vec<FetchKey>,
     pub(super) asked: BTreeMap<FetchKey, Option<Result<FetchResult, SourceError>>>,

@@ -149,7 +149,7 @@ pub(super) fn start(
     // Invariant: the configuration has an inbound listener, whose pair speaks for the instance.
     let Some(pair) = config.listeners.first().map(|listener| listener.pair.clone()) else { return started };
     for doubt in config.outbound_doubts() {
-        tracing::warn!(option = %doubt.place, "{}; {}", doubt.what, doubt.help);
+        tracing::warn!(option = %doubt.place, detail = %doubt.what, help = %doubt.help, "outbound setting has no effect");
     }
     for BoundOutbound { config: outbound, sockets } in listeners {
         started.start_one(outbound, sockets, (config, &pair), shared, rotator, tasks);

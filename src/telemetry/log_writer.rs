@@ -123,7 +123,7 @@ struct QueuedLines {
     writer: Writer,
 }
 
-/// What the thread is at.
+/// The state of the thread that writes lines.
 #[derive(Default, PartialEq)]
 enum Writer {
     /// It writes, and will look again by itself.

@@ -41,7 +41,7 @@ pub(super) struct Sealer {
     layout: NonceLayout,
 }
 
-/// What a sealed record consists of.
+/// The layout of a sealed record, by version and cipher suite.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NonceLayout {
     /// The type is sealed with the plaintext.

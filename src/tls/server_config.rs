@@ -36,7 +36,7 @@ struct Template {
     tickets: Arc<dyn ProducesTickets>,
 }
 
-/// What the client is asked for.
+/// The source of the `ServerConfig`, by whether a client certificate is asked for.
 enum ConfigSource {
     /// Nothing: one configuration for each variant serves all.
     Nothing(Vec<(Variant, Arc<ServerConfig>)>),

@@ -43,9 +43,9 @@ pub struct Stream {
     tcp: TcpStream,
     session: Session,
     /// Ciphertext that is not opened: part of a record, or what waits behind `plaintext`.
-    held: UnreadBytes,
-    /// `held` may contain whole records.
-    more_held: bool,
+    pending_ciphertext: UnreadBytes,
+    /// `pending_ciphertext` may contain whole records.
+    more_pending: bool,
     /// Plaintext that the reader has not had.
     plaintext: UnreadBytes,
     unsent: WriteBuffer,
@@ -64,7 +64,7 @@ pub(crate) struct StreamParts {
     /// Plaintext that nobody has read yet.
     pub(crate) plaintext: Vec<u8>,
     /// Ciphertext that is not opened.
-    pub(crate) held: Vec<u8>,
+    pub(crate) pending_ciphertext: Vec<u8>,
     /// Ciphertext that the socket would not take yet.
     pub(crate) unsent: WriteBuffer,
 }
@@ -80,11 +80,11 @@ impl Stream {
         Self::begin(tcp, established.session, established.pending_ciphertext)
     }
 
-    fn begin(tcp: TcpStream, session: Session, held: Vec<u8>) -> Self {
+    fn begin(tcp: TcpStream, session: Session, pending_ciphertext: Vec<u8>) -> Self {
         Self {
             tcp,
-            more_held: !held.is_empty(),
-            held: UnreadBytes::new(held),
+            more_pending: !pending_ciphertext.is_empty(),
+            pending_ciphertext: UnreadBytes::new(pending_ciphertext),
             session,
             plaintext: UnreadBytes::default(),
             unsent: WriteBuffer::default(),
@@ -106,16 +106,22 @@ impl Stream {
 
     /// What it is made of, for whoever carries its bytes from here on.
     pub(crate) fn into_parts(self) -> StreamParts {
-        let Self { tcp, session, held, plaintext, unsent, .. } = self;
-        StreamParts { tcp, session, plaintext: plaintext.into_rest(), held: held.into_rest(), unsent }
+        let Self { tcp, session, pending_ciphertext, plaintext, unsent, .. } = self;
+        StreamParts {
+            tcp,
+            session,
+            plaintext: plaintext.into_rest(),
+            pending_ciphertext: pending_ciphertext.into_rest(),
+            unsent,
+        }
     }
 
     /// Ready once something can be read without waiting: plaintext, which is kept, or the end. Cancel safe.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut nowhere = ReadBuf::new(&mut []);
         while self.plaintext.is_empty() && !self.session.peer_closed() && self.broken.is_none() {
-            if self.more_held {
-                buffers::with(|buffers| self.open_held(&mut buffers.output, &mut nowhere));
+            if self.more_pending {
+                buffers::with(|buffers| self.open_pending(&mut buffers.output, &mut nowhere));
             } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere, RECORD + READ))
                 .is_pending()
             {
@@ -139,7 +145,7 @@ impl Stream {
 
     /// Whether the peer has ended the connection, or its sending, and nothing is left to be read.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.plaintext.is_empty() && !self.more_held && (self.session.peer_closed() || self.broken.is_some())
+        self.plaintext.is_empty() && !self.more_pending && (self.session.peer_closed() || self.broken.is_some())
     }
 
     /// Bytes that are held beside the session's keys.
@@ -149,7 +155,7 @@ impl Stream {
 
     /// Bytes of what has come and was not read: plaintext, and records and messages of TLS that are not whole.
     pub(crate) fn unread(&self) -> usize {
-        self.held.memory() + self.plaintext.memory() + self.session.memory()
+        self.pending_ciphertext.memory() + self.plaintext.memory() + self.session.memory()
     }
 
     /// As [`AsyncRead::poll_read`], of a peer that is not to make us hold more than the rest of a record: no more is read than `into` has room
@@ -176,11 +182,11 @@ impl Stream {
             let _ = sink(std::mem::take(&mut self.plaintext).rest());
             return Poll::Ready(Ok(true));
         }
-        if self.more_held {
-            let mut held = std::mem::take(&mut self.held);
-            let used = self.open(held.rest_mut(), &mut buffers.output, sink);
-            held.advance(used);
-            self.held = held;
+        if self.more_pending {
+            let mut pending_ciphertext = std::mem::take(&mut self.pending_ciphertext);
+            let used = self.open(pending_ciphertext.rest_mut(), &mut buffers.output, sink);
+            pending_ciphertext.advance(used);
+            self.pending_ciphertext = pending_ciphertext;
             return Poll::Ready(Ok(true));
         }
         if let Some(failure) = self.broken {
@@ -191,7 +197,7 @@ impl Stream {
         if self.session.peer_closed() {
             return Poll::Ready(Ok(false));
         }
-        let limit = limit.max(record_length(self.held.rest()).unwrap_or_default());
+        let limit = limit.max(record_length(self.pending_ciphertext.rest()).unwrap_or_default());
         if self.poll_read_and_open(cx, buffers, limit, sink).is_pending() {
             // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
             let _ = self.poll_deliver(cx, &mut buffers.output);
@@ -294,12 +300,12 @@ impl Stream {
         self.unsent.push(output.bytes());
         match decrypted {
             Ok(Decrypted { used, paused }) => {
-                self.more_held = paused;
+                self.more_pending = paused;
                 used
             }
             Err(violation) => {
                 self.broken = Some(StreamFailure::Violation(violation));
-                self.more_held = false;
+                self.more_pending = false;
                 wire.len()
             }
         }
@@ -314,7 +320,7 @@ impl Stream {
         sink: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Poll<()> {
         let Buffers { input, output } = buffers;
-        let kept = self.held.rest().len();
+        let kept = self.pending_ciphertext.rest().len();
         let end = limit.min(input.len());
         let Some(space) = input.get_mut(kept..end).filter(|space| !space.is_empty()) else {
             // No record is that long.
@@ -333,21 +339,21 @@ impl Stream {
             self.broken = Some(StreamFailure::Truncated);
             return Poll::Ready(());
         }
-        input[..kept].copy_from_slice(self.held.rest());
+        input[..kept].copy_from_slice(self.pending_ciphertext.rest());
         let wire = &mut input[..kept + read];
         let used = self.open(wire, output, sink);
-        self.held = UnreadBytes::new(wire[used..].to_vec());
+        self.pending_ciphertext = UnreadBytes::new(wire[used..].to_vec());
         Poll::Ready(())
     }
 
     /// Opens what is held into `into`, as far as there is room.
-    fn open_held(&mut self, output: &mut Outgoing, into: &mut ReadBuf<'_>) {
-        let mut held = std::mem::take(&mut self.held);
+    fn open_pending(&mut self, output: &mut Outgoing, into: &mut ReadBuf<'_>) {
+        let mut pending_ciphertext = std::mem::take(&mut self.pending_ciphertext);
         let mut plaintext = std::mem::take(&mut self.plaintext);
-        let used = self.open(held.rest_mut(), output, |payload| fill(into, &mut plaintext, payload));
+        let used = self.open(pending_ciphertext.rest_mut(), output, |payload| fill(into, &mut plaintext, payload));
         self.plaintext = plaintext;
-        held.advance(used);
-        self.held = held;
+        pending_ciphertext.advance(used);
+        self.pending_ciphertext = pending_ciphertext;
     }
 
     /// Reads ciphertext once, so that there are at most `limit` bytes of it, and opens it into `into`, as far as there is room there.
@@ -392,11 +398,11 @@ impl Stream {
                 self.plaintext.advance(now);
                 // Behind a few bytes that were left over there is mostly more.
                 may_read = now < SCRAPS;
-            } else if self.more_held {
-                buffers::with(|buffers| self.open_held(&mut buffers.output, into));
+            } else if self.more_pending {
+                buffers::with(|buffers| self.open_pending(&mut buffers.output, into));
             } else if (got == 0 || may_read && got < SCRAPS) && !self.session.peer_closed() && self.broken.is_none() {
                 may_read = false;
-                let limit = limit.max(record_length(self.held.rest()).unwrap_or_default());
+                let limit = limit.max(record_length(self.pending_ciphertext.rest()).unwrap_or_default());
                 if buffers::with(|buffers| self.poll_open_more(cx, buffers, into, limit)).is_pending() {
                     // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
                     let _ = self.poll_deliver_by_thread(cx);

@@ -17,7 +17,7 @@ use crate::identity::Client;
 /// More than there are routers; of other clients those that come often.
 const MAX_CHAINS: usize = 64;
 
-/// Those whom one set of trust anchors has vouched for. New trust anchors know nobody.
+/// A cache of the chains that one set of trust anchors has verified. New trust anchors begin with an empty one.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedChainCache(Mutex<Vec<VerifiedChain>>);
 

@@ -309,7 +309,7 @@ fn the_tables_of_envoys_fields_are_those_of_the_program() {
     for (section, rows) in [("envoy.yaml", envoy::bootstrap_fields()), ("secrets", envoy::secret_fields())] {
         let mut table = "\n| field | | |\n|---|---|---|\n".to_owned();
         for row in rows {
-            writeln!(table, "| `{}` | {} | {} |", row.field, row.fate, row.meaning).unwrap();
+            writeln!(table, "| `{}` | {} | {} |", row.field, row.handling, row.meaning).unwrap();
         }
         hold(ENVOY_FIELDS, section, &format!("{table}\n"));
     }

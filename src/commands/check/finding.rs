@@ -94,7 +94,7 @@ pub(super) struct Finding {
     pub(super) help: Option<String>,
 }
 
-/// All of them, in the order in which they were found.
+/// The findings of one `check`, in the order in which they were made.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings(Vec<Finding>);
 

@@ -100,7 +100,7 @@ fn check_forward_proxy(
     Ok(())
 }
 
-/// What becomes of the question who answers.
+/// Whether a handshake with the servers of an outbound is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ProbeState {
     /// It is answered elsewhere.

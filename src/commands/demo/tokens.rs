@@ -31,7 +31,7 @@ const TTL: Duration = Duration::from_secs(5);
 /// So that what was told can be read.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Those who take part beside the instance itself.
+/// The receivers and the thief of the demo about tokens.
 pub(super) struct TokenDemo {
     /// How both receivers judge: nothing is forgiven, so that the end of a token is its end.
     verifier: Verifier,

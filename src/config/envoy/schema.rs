@@ -49,7 +49,7 @@ pub struct ManualRow {
     /// The path of the field, with `[]` for each element of a list.
     pub field: String,
     /// `honoured`, `ignored` or `refused`.
-    pub fate: &'static str,
+    pub handling: &'static str,
     /// In what way, or why.
     pub meaning: String,
 }
@@ -98,11 +98,15 @@ impl Message {
     fn add_rows(&self, path: &str, rows: &mut Vec<ManualRow>) {
         let within = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         if let Some(kind) = self.kind {
-            rows.push(ManualRow { field: within("@type"), fate: "refused", meaning: format!("unless it is `{kind}`") });
+            rows.push(ManualRow {
+                field: within("@type"),
+                handling: "refused",
+                meaning: format!("unless it is `{kind}`"),
+            });
         }
         for field in self.fields {
             let path = within(field.name);
-            let (fate, meaning) = match &field.handling {
+            let (handling, meaning) = match &field.handling {
                 FieldHandling::Message(message) => {
                     message.add_rows(&path, rows);
                     continue;
@@ -121,7 +125,7 @@ impl Message {
                     ("refused", format!("unless it is false, 0 or empty: {why}"))
                 }
             };
-            rows.push(ManualRow { field: path, fate, meaning });
+            rows.push(ManualRow { field: path, handling, meaning });
         }
     }
 }

@@ -76,7 +76,7 @@ impl OptionReader {
         Ok(Some((place, proxy)))
     }
 
-    /// Nobody is dialled at two ports for one.
+    /// The port mappings, none of which maps the same host and port as another.
     fn mapped_once(&mut self, given: Vec<Located<PortMapping>>) -> Result<Vec<PortMapping>, Reported> {
         let mut map: Vec<PortMapping> = Vec::new();
         for (place, mapping) in given {

@@ -22,7 +22,7 @@ use std::str::FromStr;
 use strum::VariantArray;
 
 use crate::diagnostics::Problem;
-use crate::diagnostics::redact::{may_be_secret_path, quote};
+use crate::diagnostics::redact::{holds_pem, may_be_secret_path, quote};
 
 pub use address::{admin, app, host_name, listen, listen_or_off, listener, port};
 pub use api_url::{ApiUrl, api_url};
@@ -55,7 +55,7 @@ pub fn path(value: &OsStr) -> Result<PathBuf, Problem> {
         return Err(Problem::new("is empty", "write the path of a file"));
     }
     // Told apart here because it happens, and because a later "cannot open" would print the key.
-    if bytes.windows(10).any(|window| window == b"-----BEGIN") {
+    if holds_pem(bytes) {
         return Err(Problem::new("holds PEM text", "write the text to a file and give the path of that file"));
     }
     if may_be_secret_path(&value.to_string_lossy()) {

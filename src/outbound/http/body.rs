@@ -9,7 +9,7 @@ use hyper::Response;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backlog::{HeldBody, HeldBytes};
+use super::body_backlog::{HeldBody, HeldBytes};
 use super::channel::Channel;
 use super::failure::response_failure;
 use super::pool::Pool;

@@ -8,7 +8,8 @@ use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use super::backlog::{BacklogStream, BodyBacklog, HeldBody};
+use super::backlog::BacklogStream;
+use super::body_backlog::{BodyBacklog, HeldBody};
 use super::open_connection::OpenConnection;
 use crate::config::{Host, Target};
 use crate::http::{MAX_HEAD, RequestBody};

@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::backlog::HeldBody;
 use super::body::{ExchangeResponse, RequestResources, ResponseBody, own_response};
+use super::body_backlog::HeldBody;
 use super::channel::{Channel, Connection};
 use super::failure::{no_connection, response_failure, server_failure};
 use super::pool::{HttpShared, Pool};

@@ -12,7 +12,7 @@ use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Violation;
 
 /// The answer to a head that is refused.
-pub(in crate::outbound) fn refusal(refused: HeadRejection) -> LocalReply {
+pub(in crate::outbound) fn of_rejection(refused: HeadRejection) -> LocalReply {
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
     LocalReply { status, reason: refused.into(), text: refused.text().to_owned() }
 }

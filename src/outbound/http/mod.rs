@@ -4,6 +4,7 @@
 
 mod backlog;
 mod body;
+mod body_backlog;
 mod channel;
 mod client;
 mod failure;

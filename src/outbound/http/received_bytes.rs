@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::backlog::{ALWAYS, BacklogCell, BodyBacklog};
+use super::body_backlog::{ALWAYS, BacklogCell, BodyBacklog};
 use crate::budget::{MemoryBudget, Reservation};
 use crate::http::MAX_HEAD;
 use crate::io::Transferred;

@@ -4,7 +4,7 @@ use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode, Version};
 
 use super::body::{ExchangeResponse, own_response};
-use super::failure::refusal;
+use super::failure::of_rejection;
 use crate::http::{HeadRejection, LocalReply};
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
@@ -18,7 +18,7 @@ pub(super) fn request_rejection<B>(request: &Request<B>) -> Option<LocalReply> {
         return Some(LocalReply { status: StatusCode::NOT_IMPLEMENTED, reason: "unknown_method", text });
     }
     if !has_good_host(request) {
-        return Some(refusal(HeadRejection::BadHost));
+        return Some(of_rejection(HeadRejection::BadHost));
     }
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     (!target.is_ascii()).then(|| LocalReply {

@@ -17,9 +17,10 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backlog::{BacklogStream, BodyBacklog};
+use super::backlog::BacklogStream;
 use super::body::{ExchangeResponse, own_response};
-use super::failure::refusal;
+use super::body_backlog::BodyBacklog;
+use super::failure::of_rejection;
 use super::request_check::{reject_request, request_rejection};
 use crate::budget::MemoryBudget;
 use crate::http::{
@@ -268,7 +269,7 @@ async fn serve_spell<H: RequestHandler>(
 
 /// The answer to a head that is refused.
 fn refused(why: HeadRejection, mut entry: OutboundLogEntry) -> ExchangeResponse {
-    let answer = refusal(why);
+    let answer = of_rejection(why);
     if why != HeadRejection::Overloaded {
         return reject_request(answer, entry);
     }

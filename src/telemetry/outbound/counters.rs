@@ -27,7 +27,7 @@ pub enum AttemptResult {
     Rejected,
 }
 
-/// What became of one lookup.
+/// The result of one resolution of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ResolveResult {

@@ -247,7 +247,7 @@ fn both_sides_of_a_call_stream_at_once() {
 #[test]
 fn a_hundred_thousand_small_messages_are_no_abuse() {
     let app = h2c::echo();
-    let front = Front::open(app, "--app-protocol h2c");
+    let front = Front::open(app, "--app-protocol h2c --log-level info");
     let client = h2(&front);
     let before = anonymous_kib(front.sidecar.pid());
     let frames = (0..100_000).map(|_| Frame::data(Bytes::from_static(&[7; 25]))).collect();
@@ -259,9 +259,10 @@ fn a_hundred_thousand_small_messages_are_no_abuse() {
 
 #[test]
 fn small_messages_that_an_app_does_not_take_yet_are_no_abuse() {
+    // h2 tells of each frame at the level of debugging.
     for (options, window) in [("", 256 * 1024), (" --memory-limit 32MiB", 64 * 1024)] {
         let (app, may_read) = h2c::reading_late();
-        let front = Front::open(app, &format!("--app-protocol h2c{options}"));
+        let front = Front::open(app, &format!("--app-protocol h2c --log-level info{options}"));
         let client = front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap();
         let mut frames = frames::Frames::begin(client);
         assert_eq!(frames.fill(1, 8), window);

@@ -185,8 +185,8 @@ fn an_intermediate_that_stands_beside_its_root_does_not_outlive_its_revocation()
     stays.send(b"here").unwrap();
     assert_eq!(stays.receive(4).unwrap(), b"here");
     sidecar.wait_until("a word about it", |line| {
-        let message = line["message"].as_str().unwrap_or_default();
-        line["level"] == "warn" && message.contains("it revokes the CA CN=issuing, which vouches for nobody")
+        let detail = line["detail"].as_str().unwrap_or_default();
+        line["level"] == "warn" && detail.contains("it revokes the CA CN=issuing, which vouches for nobody")
     });
     assert!(checked(&backend).contains("it revokes the CA CN=issuing"), "{}", checked(&backend));
 }
@@ -268,7 +268,7 @@ fn a_crl_that_nobody_trusted_has_signed_is_named_and_refuses_nobody() {
     let sidecar = sidecar(&backend, &root.pem(), &namesake.crl(&[]));
     let words = "no CA of ours has signed this CRL: CN=root is among them, with another key";
     sidecar.wait_until("a word about it", |line| {
-        line["level"] == "warn" && line["message"].as_str().is_some_and(|message| message.contains(words))
+        line["level"] == "warn" && line["detail"].as_str().is_some_and(|detail| detail.contains(words))
     });
     visit(&backend.connector_as(&client, &BOTH), &sidecar).unwrap();
     assert!(checked(&backend).contains(words), "{}", checked(&backend));

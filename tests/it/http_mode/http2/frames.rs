@@ -27,6 +27,15 @@ struct RawFrame {
     payload: Vec<u8>,
 }
 
+/// The bytes of a frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
 /// A connection, and the frames that came and were not asked for.
 pub(in crate::http_mode) struct Frames {
     talk: Talk,
@@ -94,11 +103,7 @@ impl Frames {
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.talk.send(frame);
+        self.talk.send(frame(kind, flags, stream, payload));
     }
 
     /// Asks for `/`.
@@ -186,9 +191,8 @@ impl Frames {
     pub(super) fn fill(&mut self, stream: u32, length: usize) -> usize {
         let count = self.stream_window() / length;
         self.begin_post(stream);
-        for _ in 0..count {
-            self.send(DATA, 0, stream, &vec![7; length]);
-        }
+        let one = frame(DATA, 0, stream, &vec![7; length]);
+        self.talk.send(one.repeat(count));
         self.ping(1);
         self.pinged();
         count * length
