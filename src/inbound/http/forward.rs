@@ -20,7 +20,6 @@ use super::local_reply::{self, is_grpc, own_answer};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
 use super::validate::{ValidatedRequest, validate};
-use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
 use crate::http::{
     BodyLookahead, BodyPace, HeadRejection, PartSize, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight,
@@ -33,30 +32,9 @@ use crate::telemetry::{RequestLogEntry, RequestReason, StrippedField};
 /// HTTP/2 it is what the client has leave to send.
 const BODY_MEMORY: usize = 16 * 1024;
 
-/// What a client of HTTP/2 may send of one request before the app has taken it, in bytes, and the same where memory is not scarce, so that an
-/// upload need not wait for each turn of the app.
-const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
-const LARGE_CLIENT_STREAM_WINDOW: u32 = 256 * 1024;
-
-/// So many large windows have to fit in the memory for what clients and apps do not take.
-const LARGE_WINDOWS: usize = 256;
-
-/// So many of them may be full at once on a connection. It is more than clients need, as h2 judges by it how many small frames are abuse: what
-/// fills a window with messages of eight bytes must not be.
-const WINDOWS_OF_CONNECTION: u32 = 64;
-
-/// What a client of HTTP/2 may send of one request before the app has taken it, in bytes, where `budget` has to hold it.
-pub(super) fn stream_window(budget: &MemoryBudget) -> u32 {
-    match budget.limit() {
-        Some(limit) if limit < LARGE_WINDOWS * LARGE_CLIENT_STREAM_WINDOW as usize => CLIENT_STREAM_WINDOW,
-        Some(_) | None => LARGE_CLIENT_STREAM_WINDOW,
-    }
-}
-
-/// The same of all its requests.
-pub(super) fn connection_window(budget: &MemoryBudget) -> u32 {
-    WINDOWS_OF_CONNECTION * stream_window(budget)
-}
+/// What a client of HTTP/2 may send of one request before the app has taken it, in bytes. Small, because each frame of it takes some hundred bytes
+/// more, however little is in it.
+pub(super) const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;
@@ -153,7 +131,7 @@ fn unread(connection: &HttpConnection, body: Incoming, entry: &RequestLogEntry) 
         return None;
     }
     let mut memory = connection.service.budgets.backlogs.reservation();
-    memory.try_resize(stream_window(memory.budget()) as usize).ok()?;
+    memory.try_resize(CLIENT_STREAM_WINDOW as usize).ok()?;
     let mut body = RequestBody::new(body, filter_request_trailers);
     body.keep_rest();
     Some(UnreadBody { body: body.progress(), memory })
@@ -232,7 +210,7 @@ impl RequestForwarder<'_> {
         let mut memory = backlogs.reservation();
         if !body.is_end_stream() {
             let is_http2 = entry.fields.http_version == "2";
-            let window = stream_window(memory.budget()) as usize;
+            let window = CLIENT_STREAM_WINDOW as usize;
             if is_http2 && let Err(exceeded) = memory.try_resize(window) {
                 entry.fields.detail = Some(exceeded.to_string());
                 return self.reject(RequestReason::Overloaded, entry, true, None);

@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
-use super::forward::{RequestContext, answer, connection_window, stream_window};
+use super::forward::{CLIENT_STREAM_WINDOW, RequestContext, answer};
 use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, ResponseStallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
@@ -31,6 +31,10 @@ const MAX_STREAMS: u32 = 100;
 
 /// Streams that a client may reset before anything became of them.
 const MAX_PENDING_RESETS: usize = 20;
+
+/// What a client may send of all its requests before the app has taken it, in bytes. It is large because h2 judges by it how many small frames
+/// are abuse: what fills one stream's window with messages of eight bytes must not be.
+const CLIENT_CONNECTION_WINDOW: u32 = 64 * CLIENT_STREAM_WINDOW;
 
 /// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
 const OWN_REFUSAL: u32 = 64 * 1024;
@@ -217,8 +221,8 @@ async fn serve_requests(
         http2::Builder::new(executor)
             .max_concurrent_streams(MAX_STREAMS)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .initial_stream_window_size(stream_window(&connection.service.budgets.backlogs))
-            .initial_connection_window_size(connection_window(&connection.service.budgets.backlogs))
+            .initial_stream_window_size(CLIENT_STREAM_WINDOW)
+            .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX).saturating_add(OWN_REFUSAL))
             .max_send_buf_size(MAX_SEND_BUFFER)
             .serve_connection(TokioIo::new(shared.clone()), service)

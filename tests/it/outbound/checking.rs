@@ -341,7 +341,11 @@ fn settings_that_have_no_effect_are_warned_of_by_the_check_and_by_the_start() {
     let setup = caller.dialling_by_flags("0", &serving.addr().to_string(), &expected);
     let sidecar = in_vain.iter().fold(setup, |setup, arg| setup.arg(arg)).ready();
     let said = sidecar.wait_until("the warning", |line| line["option"] == "--outbound-no-proxy");
-    assert_eq!(said["message"], "no proxy is on the way to anybody; add --outbound-proxy, or leave it out");
+    assert_eq!(said["message"], "outbound setting has no effect");
+    assert_eq!(
+        (&said["detail"], &said["help"]),
+        (&"no proxy is on the way to anybody".into(), &"add --outbound-proxy, or leave it out".into())
+    );
 
     for wrong in [["--outbound", "9000=localhost:9000"], ["--outbound-proxy", "http://127.0.0.1:9000"]] {
         let output = Command::new(VESTIBULE)

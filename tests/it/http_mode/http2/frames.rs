@@ -151,8 +151,9 @@ impl Frames {
         let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
         // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
         let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).unwrap()[2..].try_into().unwrap();
-        // From here on it is so.
+        // From here on it is so; of the connection's it is said after that.
         self.send(SETTINGS, ACK, 0, &[]);
+        self.next(|frame| frame.stream == 0 && frame.kind == WINDOW_UPDATE);
         usize::try_from(u32::from_be_bytes(window)).unwrap()
     }
 
@@ -186,16 +187,32 @@ impl Frames {
         self.send(HEADERS, END_STREAM, stream, &[0x82, 0x87]);
     }
 
-    /// Sends as much of a body to `/` as there is leave to send, in frames of `length` bytes, and waits until the other side has seen all of it.
-    /// How many bytes that are.
+    /// Begins to send a body to `/`, of as many bytes as there is leave to send, in frames of `length` bytes. How many these are.
     pub(super) fn fill(&mut self, stream: u32, length: usize) -> usize {
-        let count = self.stream_window() / length;
-        self.begin_post(stream);
-        let one = frame(DATA, 0, stream, &vec![7; length]);
-        self.talk.send(one.repeat(count));
-        self.ping(1);
-        self.pinged();
-        count * length
+        let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
+        // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
+        let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).unwrap()[2..].try_into().unwrap();
+        let bytes = usize::try_from(u32::from_be_bytes(window)).unwrap();
+        // From here on it is so; of the connection's it is said after that.
+        self.send(SETTINGS, ACK, 0, &[]);
+        self.next(|frame| frame.stream == 0 && frame.kind == WINDOW_UPDATE);
+        self.send(HEADERS, END_HEADERS, stream, &[0x83, 0x87, 0x84, 0x41, 1, b'a']);
+        self.send_parts(stream, length, bytes);
+        bytes
+    }
+
+    /// Waits until `bytes` more of the body may be sent.
+    pub(super) fn wait_for_leave(&mut self, stream: u32, bytes: usize) {
+        let mut leave = 0;
+        while leave < bytes {
+            let update = self.next(|frame| frame.stream == stream && frame.kind == WINDOW_UPDATE).payload;
+            leave += usize::try_from(u32::from_be_bytes(update.try_into().unwrap())).unwrap();
+        }
+    }
+
+    /// Sends `bytes` more of a body, in frames of `length` bytes.
+    pub(super) fn send_parts(&mut self, stream: u32, length: usize, bytes: usize) {
+        self.talk.send(frame(DATA, 0, stream, &vec![7; length]).repeat(bytes / length));
     }
 
     /// Begins to send a body of five bytes to `/`, all of which come, but not the word that nothing follows.

@@ -60,25 +60,24 @@ async fn answer(
 
 /// One that sends back what it gets, and answers `/trailers-only` with a head alone.
 pub(super) fn echo() -> SocketAddr {
-    serve(None, answer)
+    serve(watch::channel(true).1, answer)
 }
 
-/// One that reads nothing of a body until it is told to by what is given here, and answers with how many bytes came then.
-pub(super) fn reading_late() -> (SocketAddr, watch::Sender<bool>) {
+/// One that reads nothing of its connections until it is told to by what is given here, and answers with how many bytes the body has.
+pub(super) fn serving_late() -> (SocketAddr, watch::Sender<bool>) {
     let (tell, told) = watch::channel(false);
-    let addr = serve(Some(1024), move |request: Request<Incoming>| {
-        let mut told = told.clone();
-        async move {
-            drop(told.wait_for(|may_read| *may_read).await);
-            let length = request.into_body().collect().await.unwrap().to_bytes().len();
-            Ok(Response::new(length.to_string()))
-        }
+    let addr = serve(told, |request: Request<Incoming>| async {
+        let length = request.into_body().collect().await.unwrap().to_bytes().len();
+        Ok(Response::new(length.to_string()))
     });
     (addr, tell)
 }
 
-/// Serves with `answer`, and has clients send no more than `window` bytes of a body before it was read.
-fn serve<F, B>(window: Option<u32>, answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> SocketAddr
+/// Serves with `answer`, once it is told that it may.
+fn serve<F, B>(
+    may_serve: watch::Receiver<bool>,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) -> SocketAddr
 where
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
@@ -91,11 +90,12 @@ where
             tell.send(listener.local_addr().unwrap()).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let answer = answer.clone();
+                let (answer, mut may_serve) = (answer.clone(), may_serve.clone());
                 tokio::spawn(async move {
+                    drop(may_serve.wait_for(|may| *may).await);
                     let mut serving = http2::Builder::new(TokioExecutor::new());
                     // By itself it takes a burst of small frames for abuse.
-                    serving.initial_connection_window_size(64 * 1024 * 1024).initial_stream_window_size(window);
+                    serving.initial_connection_window_size(64 * 1024 * 1024);
                     let _ = serving.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
                 });
             }
