@@ -46,13 +46,14 @@ fn health_has_a_path_where_whoever_asks_need_not_show_a_certificate() {
         assert_eq!(health_path(typed).diagnostics(), [format!("--health-path: {expected}")]);
     }
     for (path, what) in [
-        ("health", "does not begin with /"),
+        ("health", "--health-path: \"health\" does not begin with /; write a path such as /health"),
         ("//health", "is the path of no request"),
         ("/health?x", "has a query"),
         ("*", "is no path that can be asked for by GET"),
     ] {
         let wrong = http().flag("health-path", path).diagnostics();
         assert!(wrong.len() == 1 && wrong[0].contains(what), "{path}: {wrong:?}");
+        assert!(!wrong[0].contains("OPTIONS"), "nobody asks for health by it: {wrong:?}");
     }
 }
 
