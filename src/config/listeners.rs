@@ -129,8 +129,8 @@ impl OptionReader {
         for name in NEEDS_FORWARDING {
             let own = sections.iter().zip(listeners).filter(|(_, (_, settings))| !settings.believes_forwarded());
             let own = own.filter_map(|(section, _)| user_given(name, section.given.get(name)?));
-            let all = || self.user_given(name).filter(|_| !listeners.iter().any(|(_, one)| one.believes_forwarded()));
-            for place in own.chain(all()).collect::<Vec<_>>() {
+            let all = self.user_given(name).filter(|_| !listeners.iter().any(|(_, one)| one.believes_forwarded()));
+            for place in own.chain(all) {
                 let what = "has no meaning without --xfcc-forward-from: nobody may say who calls";
                 let help = "name the router by --xfcc-forward-from, or take it out";
                 result = Err(self.report(Problem::new(what, help).at(place)));

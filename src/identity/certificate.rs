@@ -82,6 +82,13 @@ impl Certificate {
         Ok(Self { parsed, alt_names, key_algorithm, fingerprint })
     }
 
+    /// The certificate in DER with which `bytes` begin, and what stands behind it; `None`: they begin with none.
+    pub fn split_first(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (_, rest) = AnyRef::from_der_partial(bytes).ok()?;
+        let first = Self::from_der(&bytes[..bytes.len() - rest.len()]).ok()?;
+        Some((first, rest))
+    }
+
     /// What the subject says if the certificate is Cloud Foundry's; `None` if it is not.
     ///
     /// # Errors

@@ -1,8 +1,6 @@
 //! X-Forwarded-Client-Cert as a proxy writes it whose word counts.
 
 use base64ct::{Base64, Encoding};
-use der::Decode;
-use der::asn1::AnyRef;
 use rustls::pki_types::CertificateDer;
 
 use super::pairs::{PairValue, pairs};
@@ -70,9 +68,7 @@ fn goes_on_behind_certificate(text: &str) -> bool {
     let (first, behind) = text.split_at(digits + padding);
     let Ok(der) = Base64::decode_vec(first) else { return false };
     // The lengths of most certificates need padding; without, the next one's digits go on where the first one's end.
-    let Ok((_, rest)) = AnyRef::from_der_partial(&der) else { return false };
-    let is_certificate = Certificate::from_der(&der[..der.len() - rest.len()]).is_ok();
-    is_certificate && !(rest.is_empty() && behind.is_empty())
+    Certificate::split_first(&der).is_some_and(|(_, rest)| !(rest.is_empty() && behind.is_empty()))
 }
 
 /// What the pairs say, each by itself.
