@@ -121,6 +121,8 @@ fn verdict(
         let (caller, route, judgement) = asked.judge(&auth);
         return Ok(of(judgement, caller.as_ref()).forwarded_by(client).with(Some(RequestResult::of(request, route))));
     }
+    let xfcc_given = request.is_some_and(|request| request.xfcc.is_some());
+    let not_judged = xfcc_given.then(|| xfcc_not_judged(listener, judged.is_ok()));
     let verdict = judged.as_ref().ok().zip(request).and_then(|((client, _), request)| {
         auth.evaluate_request(client, &request.method, &request.path, listener.http.as_ref()?.paths)
     });
@@ -132,7 +134,17 @@ fn verdict(
     let request = request.map(|request| RequestResult::of(request, route));
     let client = chain.and_then(|chain| Client::from_leaf(chain.first()?).ok());
     let client = client.or(chain.is_none().then_some(Client::Anonymous));
-    Ok(of(judgement, client.as_ref()).with(request))
+    Ok(of(judgement, client.as_ref()).without_xfcc(not_judged).with(request))
+}
+
+/// Why nobody looks at what a client says by `listener` of whoever has called it.
+fn xfcc_not_judged(listener: &Listener, is_admitted: bool) -> &'static str {
+    match &listener.http {
+        None => "no request is read here (mode tcp), so that nobody is forwarded",
+        Some(_) if !is_admitted => "the client does not get as far as its request",
+        Some(http) if http.forward_from.is_empty() => "nobody may forward who calls: --xfcc-forward-from is not given",
+        Some(_) => "the client may not forward who calls: no --xfcc-forward-from names it",
+    }
 }
 
 /// The client that was `judged`, if it may forward who calls: one that is named for that, or, without TLS, whoever may connect.

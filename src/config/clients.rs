@@ -167,7 +167,9 @@ impl OptionReader {
                 .push(Problem::new("client certificates are asked for, but no CA is known", help).at(cause.clone()));
         }
         let anonymous = typed.allow.iter().find(|(_, rule)| *rule == Rule::Anonymous).map(|(place, _)| place);
-        let routed = typed.routes.iter().find(|(_, route)| route.allow.contains(&Rule::Anonymous));
+        // Where no request is read it is the route that is wrong, and not whom it is for.
+        let mut routed = typed.routes.iter().filter(|_| reads_requests);
+        let routed = routed.find(|(_, route)| route.allow.contains(&Rule::Anonymous));
         if let Some(place) = anonymous.or(routed.map(|(place, _)| place)).filter(|_| required) {
             let what = "nobody is anonymous where a certificate is required";
             problems.push(Problem::new(what, "add --client-auth request, or take the rule out").at(place.clone()));

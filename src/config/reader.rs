@@ -112,13 +112,7 @@ impl OptionReader {
 
     /// Where somebody has given the option `name` another value than the one that holds anyway.
     pub(super) fn user_given(&self, name: &str) -> Option<Source> {
-        let given = self.sources.values(name).first()?;
-        let default = options::serving(name).map(|option| option.default);
-        let is_default = match default {
-            Some(Preset::Value(text)) => given.value == text,
-            _ => given.value == "false",
-        };
-        (is_user_given(&given.place) && !is_default).then(|| given.place.clone())
+        user_given(name, self.sources.values(name))
     }
 
     /// The path of an option that has a default.
@@ -128,6 +122,16 @@ impl OptionReader {
             None => Err(self.report(Problem::new("there is none", "name a file").at(Source::Default(name)))),
         }
     }
+}
+
+/// Where somebody has given the option `name` these values, if they are not the one that holds anyway.
+pub(super) fn user_given(name: &str, values: &[RawValue]) -> Option<Source> {
+    let given = values.first()?;
+    let is_default = match options::serving(name).map(|option| option.default) {
+        Some(Preset::Value(text)) => given.value == text,
+        _ => given.value == "false",
+    };
+    (is_user_given(&given.place) && !is_default).then(|| given.place.clone())
 }
 
 /// Whether a person gave it, rather than the platform or the table.

@@ -315,6 +315,10 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
         // Some options have a meaning only beside others.
         let base = |choice: &str| match option.group {
             Group::Outbound => nothing().flag("outbound", "9000=b:1"),
+            Group::Http if matches!(option.name, "router-xfcc" | "xfcc-absent" | "xfcc-verify") => {
+                let typed = nothing().flag("mode", "http").flag("client-ca", "/ca").flag("allow", "any");
+                typed.flag("xfcc-forward-from", "dns:router").flag("policy-mode", "audit")
+            }
             Group::Http if option.name != "mode" => nothing().flag("mode", "http"),
             Group::Tls if option.name == "from" || (option.name, choice) == ("tls", "off") => {
                 nothing().flag("tls", "off").flag("mode", "http").flag("allow", "anonymous").flag("listen", "9000")

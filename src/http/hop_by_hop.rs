@@ -2,10 +2,11 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::local_reply::REASON;
+use super::trailers::{may_be_trailer, retain_trailer_names};
 
 /// Who has called somebody else. Nobody but a proxy that has seen the certificate says this of a request.
 const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
@@ -19,6 +20,7 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
     for name in others {
         fields.remove(name);
     }
+    retain_trailer_names(fields, may_be_trailer);
     fields.remove(TE);
     if takes_trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
@@ -28,6 +30,7 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
 /// The same of a response.
 pub(crate) fn remove_from_response(fields: &mut HeaderMap, switches: bool) {
     remove_hop_by_hop(fields, switches, |_| false);
+    retain_trailer_names(fields, may_be_trailer);
     // It tells our answers from the server's.
     fields.remove(REASON);
     if fields.remove(TRANSFER_ENCODING).is_some() {
@@ -69,29 +72,18 @@ pub(crate) fn remove_hop_by_hop(fields: &mut HeaderMap, switches: bool, is_kept:
 const UNNAMED: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == CONNECTION || *name == UPGRADE || UNNAMED.contains(&name.as_str())
+    *name == CONNECTION || *name == UPGRADE || is_unnamed(name)
+}
+
+/// Whether it is for one connection alone though no Connection field may name it.
+pub(super) fn is_unnamed(name: &HeaderName) -> bool {
+    UNNAMED.contains(&name.as_str())
 }
 
 /// Whether a field is for proxies, or said by them. Many servers take `_` and whatever else is no letter for `-`.
-fn is_for_proxies(name: &HeaderName) -> bool {
+pub(super) fn is_for_proxies(name: &HeaderName) -> bool {
     let name = name.as_str().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     name == FORWARDED_CERTIFICATE || name == "proxy" || name.starts_with("proxy-")
-}
-
-/// Removes from trailers what none may say (RFC 9110, 6.5.1): where a message ends, whom it is for, and what is removed from heads.
-pub(crate) fn remove_from_trailers(fields: &mut HeaderMap) {
-    const NONE: [HeaderName; 9] =
-        [CONNECTION, HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, TE, UPGRADE, AUTHORIZATION, REASON];
-    let others: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| {
-            is_for_proxies(name) || NONE.contains(name) || matches!(name.as_str(), "keep-alive" | "http2-settings")
-        })
-        .cloned()
-        .collect();
-    for name in others {
-        fields.remove(name);
-    }
 }
 
 /// The options in one field of a list, in lower case.
@@ -133,6 +125,7 @@ mod tests {
             ("http2-settings", "AA"),
             ("upgrade", "h2c"),
             ("te", "gzip, trailers"),
+            ("trailer", "X_Forwarded-Client-Cert, x-sum"),
             ("x-forwarded-client-cert", "a"),
             ("x_forwarded_client_cert", "a"),
             ("x-forwarded_client.cert", "a"),
@@ -140,8 +133,8 @@ mod tests {
             ("expect", "100-continue"),
         ]);
         remove_from_request(&mut request, false);
-        assert_eq!(names(&request), ["content-length", "cookie", "expect", "host", "te"]);
-        assert_eq!(request["te"], "trailers");
+        assert_eq!(names(&request), ["content-length", "cookie", "expect", "host", "te", "trailer"]);
+        assert_eq!((&request["te"], &request["trailer"]), (&"trailers".parse().unwrap(), &"x-sum".parse().unwrap()));
     }
 
     #[test]
@@ -152,23 +145,6 @@ mod tests {
             (&request["connection"], &request["upgrade"]),
             (&"upgrade".parse().unwrap(), &"websocket".parse().unwrap())
         );
-    }
-
-    #[test]
-    fn trailers_say_nothing_that_a_head_may_not_say() {
-        let mut trailers = fields(&[
-            ("x-sum", "1"),
-            ("x!forwarded~client.cert", "a"),
-            ("proxy-authorization", "a"),
-            ("proxy", "a"),
-            ("host", "a"),
-            ("content-length", "1"),
-            ("transfer-encoding", "chunked"),
-            ("connection", "close"),
-            ("x-vestibule-reason", "a"),
-        ]);
-        remove_from_trailers(&mut trailers);
-        assert_eq!(names(&trailers), ["x-sum"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use x509_cert::name::Name;
 
 use super::attribute::{Attribute, AttributeKind, hex};
 use super::distinguished_name::{DistinguishedName, name_for_field, name_text, only_common_name};
-use super::{Identity, IdentityError, IdentityField};
+use super::{Identity, IdentityError, IdentityField, occurrences};
 
 mod alt_names;
 mod public_key;
@@ -80,6 +80,13 @@ impl Certificate {
         let algorithm = algorithm.map_err(CertificateError::NotX509)?;
         let key_algorithm = AnyRef::from_der(&algorithm).map_err(CertificateError::NotX509)?.value().to_vec();
         Ok(Self { parsed, alt_names, key_algorithm, fingerprint })
+    }
+
+    /// The certificate in DER with which `bytes` begin, and what stands behind it; `None`: they begin with none.
+    pub fn split_first(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (_, rest) = AnyRef::from_der_partial(bytes).ok()?;
+        let first = Self::from_der(&bytes[..bytes.len() - rest.len()]).ok()?;
+        Some((first, rest))
     }
 
     /// What the subject says if the certificate is Cloud Foundry's; `None` if it is not.
@@ -166,10 +173,9 @@ impl Certificate {
         self.attributes().any(|a| a.kind == AttributeKind::CommonName && !a.value.is_empty())
     }
 
-    /// How many OUs of the subject begin as those of `field` do, equal ones counted too.
+    /// How often `field` occurs in the subject, equal values counted too.
     pub fn units(&self, field: IdentityField) -> usize {
-        let units = self.attributes().filter(|a| a.kind == AttributeKind::OrganizationalUnit);
-        units.filter(|a| a.value.starts_with(field.prefix().as_bytes())).count()
+        occurrences(self.attributes(), field)
     }
 
     /// The platform's sign that this instance is about to stop: no CN, and a dNSName of length zero.

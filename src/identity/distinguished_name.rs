@@ -12,7 +12,7 @@ use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::Name;
 
 use super::attribute::{Attribute, AttributeKind, COMMON_NAME, ORGANIZATIONAL_UNIT, hex, push};
-use super::{Identity, IdentityError};
+use super::{Identity, IdentityError, IdentityField, occurrences};
 
 /// The short names that RFC 4514 gives in section 3, and the two that everybody else writes.
 const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
@@ -124,6 +124,12 @@ impl DistinguishedName {
     /// It claims to be Cloud Foundry's, and is not sound.
     pub fn identity(&self) -> Result<Option<Identity>, IdentityError> {
         Identity::from_attributes(&self.attributes().collect::<Vec<_>>())
+    }
+
+    /// A part of a Cloud Foundry identity that it has more than once, equal values counted too.
+    pub fn repeated_field(&self) -> Option<IdentityField> {
+        use IdentityField::{App, Instance, Organization, Space};
+        [Organization, Space, App, Instance].into_iter().find(|field| occurrences(self.attributes(), *field) > 1)
     }
 
     /// As [`crate::identity::Certificate::common_name`].

@@ -153,6 +153,15 @@ fn read_unit(attributes: &[Attribute<'_>], field: IdentityField) -> Result<Optio
     Ok(unit)
 }
 
+/// How many of the attributes are those of `field`, equal ones counted too.
+fn occurrences<'a>(attributes: impl Iterator<Item = Attribute<'a>>, field: IdentityField) -> usize {
+    let kind = match field {
+        IdentityField::Instance => AttributeKind::CommonName,
+        IdentityField::Organization | IdentityField::Space | IdentityField::App => AttributeKind::OrganizationalUnit,
+    };
+    attributes.filter(|a| a.kind == kind && a.value.starts_with(field.prefix().as_bytes())).count()
+}
+
 /// Whether an OU looks like `field`'s to a careless reader: one who overlooks blanks, NUL bytes and letters that are
 /// not ASCII, and does not tell capitals from small letters.
 fn resembles(value: &[u8], field: IdentityField) -> bool {

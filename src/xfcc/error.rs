@@ -1,7 +1,7 @@
 //! Why nobody is believed to call.
 
 use super::MAX_VALUE;
-use crate::identity::{IdentityError, MalformedName};
+use crate::identity::{IdentityError, IdentityField, MalformedName};
 
 /// Why nobody is believed to call. Nothing of the value is repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,11 @@ pub enum XfccError {
     /// Base64 of something else.
     #[error("X-Forwarded-Client-Cert is no single certificate in base64")]
     NotACertificate,
+    /// A certificate in base64 that does not end there: whoever takes all of a PEM file has its chain too.
+    #[error(
+        "X-Forwarded-Client-Cert has more than one certificate, or something else behind the first; have the client's own alone in it"
+    )]
+    BehindCertificate,
     /// Something that is no `key=value`.
     #[error("X-Forwarded-Client-Cert is neither base64 nor pairs of Key=value, parted by ;")]
     NoPair,
@@ -60,6 +65,9 @@ pub enum XfccError {
     /// The subject claims an identity of Cloud Foundry's that is not sound.
     #[error("X-Forwarded-Client-Cert has a Subject that is not sound: {0}")]
     Unsound(IdentityError),
+    /// The subject claims one part of a Cloud Foundry identity twice, if only in the same words.
+    #[error("X-Forwarded-Client-Cert has a Subject that names {0} more than once")]
+    RepeatedField(IdentityField),
     /// The certificate says something else.
     #[error("X-Forwarded-Client-Cert has a {0} that does not belong to its Cert")]
     Disagrees(&'static str),

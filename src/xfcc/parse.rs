@@ -41,18 +41,34 @@ pub fn parse(values: &[&[u8]]) -> Result<ForwardedIdentity, XfccError> {
     }
     let is_printable = value.iter().all(|byte| *byte == b' ' || byte.is_ascii_graphic());
     let text = std::str::from_utf8(value).ok().filter(|_| is_printable).ok_or(XfccError::NotPrintable)?;
-    if is_base64(text) {
-        let der = Base64::decode_vec(text).map_err(|_| XfccError::NotACertificate)?;
-        Certificate::from_der(&der).map_err(|_| XfccError::NotACertificate)?;
-        return Ok(ForwardedIdentity::Certificate { der: der.into(), form: XfccForm::Raw });
-    }
-    Claims::read(text)?.identity()
+    let identity = if is_base64(text) { certificate(text) } else { Claims::read(text).and_then(Claims::identity) };
+    identity.map_err(|error| if goes_on_behind_certificate(text) { XfccError::BehindCertificate } else { error })
+}
+
+/// One certificate in base64.
+fn certificate(text: &str) -> Result<ForwardedIdentity, XfccError> {
+    let der = Base64::decode_vec(text).map_err(|_| XfccError::NotACertificate)?;
+    Certificate::from_der(&der).map_err(|_| XfccError::NotACertificate)?;
+    Ok(ForwardedIdentity::Certificate { der: der.into(), form: XfccForm::Raw })
 }
 
 /// Whether it is written in the letters of base64 alone; pairs have an `=` in their midst.
 fn is_base64(text: &str) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    !text.is_empty() && text.trim_end_matches('=').bytes().all(is_digit)
+    !text.is_empty() && text.trim_end_matches('=').bytes().all(is_base64_digit)
+}
+
+fn is_base64_digit(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
+}
+
+/// Whether it begins with a certificate in base64 and does not end there, which is for the message alone.
+fn goes_on_behind_certificate(text: &str) -> bool {
+    let digits = text.bytes().take_while(|byte| is_base64_digit(*byte)).count();
+    let padding = text[digits..].bytes().take_while(|byte| *byte == b'=').count();
+    let (first, behind) = text.split_at(digits + padding);
+    let Ok(der) = Base64::decode_vec(first) else { return false };
+    // The lengths of most certificates need padding; without, the next one's digits go on where the first one's end.
+    Certificate::split_first(&der).is_some_and(|(_, rest)| !(rest.is_empty() && behind.is_empty()))
 }
 
 /// What the pairs say, each by itself.
@@ -95,7 +111,11 @@ impl Claims {
             return Ok(ForwardedIdentity::Certificate { der: der.clone().into(), form: XfccForm::Envoy });
         }
         let subject = self.subject.ok_or(XfccError::NothingNamed)?;
-        subject.identity().map_err(XfccError::Unsound)?;
+        let identity = subject.identity().map_err(XfccError::Unsound)?;
+        // Equal values are harmless, but no certificate of the platform's has them: whoever wrote this put something together.
+        if let Some(field) = identity.and_then(|_| subject.repeated_field()) {
+            return Err(XfccError::RepeatedField(field));
+        }
         let client = Client::from_names(ClaimedNames { subject, dns: self.dns, uris: self.uris });
         Ok(ForwardedIdentity::Named { client, hash: self.hash })
     }

@@ -305,6 +305,28 @@ fn a_client_that_forwards_who_calls_is_asked_for_a_caller_as_the_proxy_would() {
     let said = test("--client-xfcc garbage==");
     assert_eq!((said.status, &said.json()["status"]), (1, &json!(400)));
     assert_eq!(said.json()["denial_reason"], "xfcc_invalid");
+    // Whoever may not forward is judged itself, and that is said.
+    bench.write("green.crt", &issue(&green).cert_pem);
+    bench.write("blue.crt", &issue(&blue).cert_pem);
+    let key = "client_xfcc_not_judged";
+    let of = |client: &str, rules: &str| {
+        let client = format!("--client {} --client-xfcc garbage", bench.path(client).display());
+        bench.test(&format!("{client} --path /x {rules}"))
+    };
+    let said = of("green.crt", &rules);
+    assert_eq!(said.verdict(), (0, json!("permit"), Value::Null, json!(rule)));
+    assert_eq!(said.json()[key], "the client may not forward who calls: no --xfcc-forward-from names it");
+    let said = of("blue.crt", &rules);
+    assert_eq!((said.status, &said.json()[key]), (1, &json!("the client does not get as far as its request")));
+    let (plain, mode) = (format!("--client-ca {} --allow any", bench.path("cf.crt").display()), "--mode http");
+    let said = of("green.crt", &format!("{plain} {mode}"));
+    let line = "client-xfcc   not judged: nobody may forward who calls: --xfcc-forward-from is not given\nverdict       permit\n";
+    assert!(said.stdout.contains(line) && said.status == 0, "{}", said.stdout);
+    let said = of("green.crt", &plain);
+    assert!(said.stdout.contains("client-xfcc   not judged: no request is read here"), "{}", said.stdout);
+    for caller in ["", "--client-xfcc garbage=="] {
+        assert_eq!(test(caller).json().get(key), None, "a router's word is judged, and nothing is said of none");
+    }
     // --peer says no less who connects.
     let peer = bench.path("router.crt");
     let said = bench.test(&format!("--peer {} --path /x {rules}", peer.display()));

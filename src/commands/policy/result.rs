@@ -27,6 +27,9 @@ pub(super) struct PolicyTestResult {
     /// The client that forwards who calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<SafeText>,
+    /// Why nobody looks at what the client writes in X-Forwarded-Client-Cert, where it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_xfcc_not_judged: Option<&'static str>,
     /// The client shows no certificate.
     #[serde(skip)]
     is_anonymous: bool,
@@ -155,6 +158,7 @@ impl PolicyTestResult {
             mode,
             request: None,
             client: None,
+            client_xfcc_not_judged: None,
             judgement,
             is_anonymous: client == Some(&Client::Anonymous),
             identity: client.and_then(Client::identity).map(CertificateParts::of),
@@ -170,6 +174,11 @@ impl PolicyTestResult {
             None => SafeText::up_to(LONGEST_FIELD, "whoever may connect (--tls off)"),
         };
         Self { client: Some(client), ..self }
+    }
+
+    /// The same, where for `why` nobody looks at what the client writes in X-Forwarded-Client-Cert.
+    pub(super) fn without_xfcc(self, why: Option<&'static str>) -> Self {
+        Self { client_xfcc_not_judged: why, ..self }
     }
 
     /// The same, with the `request` that was judged.
@@ -195,6 +204,7 @@ impl PolicyTestResult {
             mode,
             request: None,
             client: None,
+            client_xfcc_not_judged: None,
             judgement: ExplainedVerdict::new(
                 if denial.is_none() { TestVerdict::Permit } else { TestVerdict::Denial },
                 rule,
@@ -227,6 +237,9 @@ impl PolicyTestResult {
         }
         if let Some(client) = &self.client {
             line("client", &format!("{}, which forwards who calls", client.as_str()));
+        }
+        if let Some(why) = self.client_xfcc_not_judged {
+            line("client-xfcc", &format!("not judged: {why}"));
         }
         line("verdict", if *verdict == TestVerdict::Permit { "permit" } else { "denial" });
         line("rule", rule.as_deref().unwrap_or("none"));

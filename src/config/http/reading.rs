@@ -256,6 +256,9 @@ const MAX_TARGET: usize = 16 * 1024;
 
 /// The path of health checks.
 fn health_path(text: &str) -> Result<RoutePath, Problem> {
+    if !text.starts_with('/') && text != "*" {
+        return Err(Problem::new(format!("{} does not begin with /", quote(text)), "write a path such as /health"));
+    }
     let path: RoutePath = text.parse()?;
     match path.is_server() {
         true => Err(Problem::new("is no path that can be asked for by GET", "write a path such as /health")),

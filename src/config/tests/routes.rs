@@ -79,6 +79,9 @@ fn a_route_where_no_request_is_read_is_an_error() {
     let help = "write mode = \"http\" for the listener, or take its routes out";
     let what = format!("the route /metrics stands where no request is read: a listener of mode tcp; {help}");
     assert_eq!(platform(file).diagnostics(), [format!("v.toml:2: route: {what}")]);
+    let anonymous = file.replace("allow = ['any']\n[[", "[[").replace("'any'", "'anonymous'");
+    let said = platform(&anonymous).diagnostics();
+    assert_eq!(said, [format!("v.toml:1: route: {what}")], "whom it is for is no mistake of its own");
     let Err(diagnostics) = platform(file).resolve() else { panic!("nothing was wrong") };
     assert_eq!(Fault::from(diagnostics).exit, Exit::Config);
 }

@@ -12,9 +12,10 @@ use hyper::{Response, StatusCode};
 
 use super::app::AppConnection;
 use super::connection::RequestGuard;
+use super::fields::filter_response_trailers;
 use super::response_backlog::{ResponseBytes, StreamBacklog};
 use crate::budget::Reservation;
-use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, io_cause, is_malformed, remove_from_trailers};
+use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, io_cause, is_malformed};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
@@ -187,7 +188,7 @@ impl AppResponseBody {
             fields.transferred.down += data.len() as u64;
         }
         if let Some(trailers) = frame.trailers_mut() {
-            remove_from_trailers(trailers);
+            filter_response_trailers(trailers);
             let status = trailers.get("grpc-status").and_then(|status| status.to_str().ok());
             fields.grpc_status = status.map(str::to_owned).or(fields.grpc_status.take());
         }

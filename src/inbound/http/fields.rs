@@ -8,8 +8,9 @@ use hyper::header::{
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
+use super::local_reply::REASON;
 use crate::config::{ForwardedFor, HttpConfig, XfccMode};
-use crate::http::{remove_from_trailers, remove_hop_by_hop};
+use crate::http::{may_be_trailer, remove_hop_by_hop, retain_trailer_names, retain_trailers};
 use crate::xfcc;
 
 /// What says how a message goes from one hop to the next.
@@ -62,6 +63,7 @@ impl FieldRewrite<'_> {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
         let stripped = self.strip(fields);
+        retain_trailer_names(fields, may_be_request_trailer);
         join_cookies(fields);
         self.set_identity(fields);
         if !self.is_trusted {
@@ -149,12 +151,22 @@ impl FieldRewrite<'_> {
 
 /// Leaves in trailers what may stand there (RFC 9110, 6.5.1): nothing that frames a message, and nothing that only a proxy may say.
 pub(super) fn filter_request_trailers(trailers: &mut HeaderMap) {
-    remove_from_trailers(trailers);
-    let is_forged = |name: &&HeaderName| is_for_proxies(name) || xfcc::is_origin_name(name.as_str());
-    let forged: Vec<HeaderName> = trailers.keys().filter(is_forged).cloned().collect();
-    for name in forged {
-        trailers.remove(name);
-    }
+    retain_trailers(trailers, may_be_request_trailer);
+}
+
+/// The same in those of the app's answer: what tells our answers from its own is not for it to say.
+pub(super) fn filter_response_trailers(trailers: &mut HeaderMap) {
+    retain_trailers(trailers, may_be_response_trailer);
+}
+
+/// Whether the app may say this in a trailer.
+pub(super) fn may_be_response_trailer(name: &HeaderName) -> bool {
+    may_be_trailer(name) && *name != REASON
+}
+
+/// Whether a client may say this in a trailer.
+fn may_be_request_trailer(name: &HeaderName) -> bool {
+    may_be_trailer(name) && !is_for_proxies(name) && !xfcc::is_origin_name(name.as_str())
 }
 
 /// Whether only a proxy may say this, or many apps would take it for what frames the message.

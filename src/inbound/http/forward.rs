@@ -15,7 +15,7 @@ use super::authorize::authorize;
 use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody, app_failure, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::entry::open_entry;
-use super::fields::{FieldRewrite, filter_request_trailers};
+use super::fields::{FieldRewrite, filter_request_trailers, may_be_response_trailer};
 use super::local_reply::{self, is_grpc, own_answer};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
@@ -24,6 +24,7 @@ use crate::config::AppProtocol;
 use crate::http::{
     BodyLookahead, BodyPace, HeadRejection, PartSize, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight,
     RouteCheck, UnsentBytes, content_length, remove_from_response, response_head_length, response_problem,
+    retain_trailer_names,
 };
 use crate::io::BytesSince;
 use crate::telemetry::{RequestLogEntry, RequestReason, StrippedField};
@@ -389,6 +390,7 @@ impl ResponseContext<'_> {
         exchange.may_reuse = !(fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH));
         remove_from_response(fields, switches);
         fields.remove(local_reply::REASON);
+        retain_trailer_names(fields, may_be_response_trailer);
         if status == StatusCode::NO_CONTENT {
             fields.remove(CONTENT_LENGTH);
         }

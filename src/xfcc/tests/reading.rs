@@ -29,8 +29,6 @@ fn base64_of_anything_but_one_certificate_is_refused() {
     let with = |more: &[u8]| Base64::encode_string(&[&leaf, more].concat());
     let body = bodies().remove(0);
     for text in [
-        with(b"\0"),
-        with(&chain()[1]),
         Base64::encode_string(&leaf[..leaf.len() - 1]),
         Base64::encode_string(b"hello"),
         body[..body.len() - 1].to_owned(),
@@ -42,10 +40,32 @@ fn base64_of_anything_but_one_certificate_is_refused() {
     }
     let urls = body.replace('+', "-").replace('/', "_");
     assert!(read(&urls).is_err() && urls != body);
-    for text in
-        [DIEGO.replace('\n', ""), format!("{body},{body}"), format!(" {body}"), format!(":{body}:"), String::new()]
-    {
+    for text in [DIEGO.replace('\n', ""), format!(" {body}"), format!(":{body}:"), String::new()] {
         assert!(matches!(read(&text), Err(XfccError::NoPair | XfccError::UnknownKey)), "{:?}", read(&text));
+    }
+}
+
+/// Whoever takes the marks out of a PEM file has its chain too, and in base64 that may decode or not.
+#[test]
+fn a_certificate_with_another_one_behind_it_is_told_as_such() {
+    let leaf = chain().remove(0).to_vec();
+    let (body, ca) = (bodies().remove(0), bodies().remove(1));
+    let together = |more: &[u8]| Base64::encode_string(&[&leaf, more].concat());
+    for text in [
+        format!("{body}{ca}"),
+        format!("{body}{body}"),
+        format!("{body},{ca}"),
+        format!("{body} {ca}"),
+        format!("{body};Chain=\"a\""),
+        together(&chain()[1]),
+        together(b"\0"),
+    ] {
+        assert_eq!(read(&text), Err(XfccError::BehindCertificate), "{text}");
+        let said = XfccError::BehindCertificate.to_string();
+        assert!(said.contains("more than one certificate") && !said.contains(&body[..9]), "{said}");
+    }
+    for length in 1..body.len() {
+        assert_eq!(read(&body[..length]), Err(XfccError::NotACertificate), "{length}");
     }
 }
 
@@ -166,7 +186,17 @@ fn an_identity_that_is_not_sound_is_nobodys() {
     ] {
         assert_eq!(unsound(&subject), Err(XfccError::Unsound(error)), "{subject}");
     }
+    for (subject, field) in [
+        (format!("OU=app:{APP}+OU=app:{APP}"), app),
+        (format!("{SUBJECT},OU=app:{APP}"), app),
+        (format!("OU=app:{APP},OU=space:{APP},OU=space:{APP}"), IdentityField::Space),
+        (format!("CN={INSTANCE},{SUBJECT}"), IdentityField::Instance),
+    ] {
+        assert_eq!(unsound(&subject), Err(XfccError::RepeatedField(field)), "{subject}");
+    }
     assert_eq!(named(&format!("Subject=\"CN=x\\,OU=app:{APP}\"")).identity(), None);
+    // Nothing else is Cloud Foundry's, and may be there twice.
+    assert_eq!(named("Subject=\"OU=a,OU=a,CN=x\"").identity(), None);
 }
 
 #[test]

@@ -108,6 +108,8 @@ pub(super) fn at_app(app: &AtApp, absent: &[String], connections: &[Recorded]) -
         wrong.extend(always(request));
         wrong.extend(without(absent, &request.fields));
         wrong.extend(without(absent, &request.trailers));
+        let announced = message::words(&request.fields, "trailer").into_iter().map(|name| (name, String::new()));
+        wrong.extend(without(absent, &announced.collect()));
     }
     match app {
         AtApp::Any => {}

@@ -127,6 +127,33 @@ fn declared_trailers_pass_both_ways() {
 }
 
 #[test]
+fn trailers_that_are_removed_are_not_announced_either_way() {
+    let app = sending(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Vestibule-Reason\r\nTrailer: Content-Length\r\n\r\n\
+         2\r\nok\r\n0\r\nX-Sum: 7\r\nVestibule-Reason: forged\r\nContent-Length: 9\r\n\r\n",
+    );
+    let front = Front::open(app.addr(), "");
+    let mut talk = front.talk();
+    let forged = "X_Forwarded_Client_Cert, client.cert, x_vestibule-app, X-Forwarded-For, Content_Length, Host";
+    for (announced, left) in [
+        (format!("Trailer: {forged}\r\n"), vec![]),
+        (format!("Trailer: X-Mine, {forged}\r\nTrailer: {forged},ETag\r\n"), vec!["X-Mine, ETag"]),
+        ("Trailer: X-Mine,ETag\r\n".to_owned(), vec!["X-Mine,ETag"]),
+    ] {
+        let seen = app.asked().len();
+        let answer = talk.ask(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n{announced}\r\n\
+             3\r\nabc\r\n0\r\nX-Mine: 1\r\nX_Forwarded_Client_Cert: forged\r\nHost: forged\r\n\r\n"
+        ));
+        assert_eq!((answer.text(), answer.fields("trailer")), ("ok", vec!["X-Sum"]));
+        assert_eq!(answer.trailers.to_ascii_lowercase(), "x-sum: 7\r\n");
+        let asked = &asked(&app, seen + 1)[seen];
+        assert_eq!(fields(&asked.head, "trailer"), left, "{announced}");
+        assert!(!String::from_utf8_lossy(&asked.body).contains("forged"), "{announced}");
+    }
+}
+
+#[test]
 fn a_client_that_ends_its_sending_behind_a_request_that_is_whole_is_answered() {
     let app = HttpApp::saying("ok");
     let front = Front::open(app.addr(), "");
