@@ -55,6 +55,33 @@ fn a_check_judges_the_settings_and_dials_nobody_unless_it_is_asked_to_and_then_n
 }
 
 #[test]
+fn a_check_says_where_the_rule_stands_that_somebody_else_has_not_met() {
+    let caller = Caller::new();
+    let (_backend, serving) = server("cf:any");
+    let another = format!("cf:app:{}", Credentials::new().spec.app);
+    let file = caller.credentials.dir().join("table.toml");
+    let table = format!("[[outbound]]\nlisten = 0\nto = \"{}\"\nexpect = \"{another}\"\n", serving.addr());
+    std::fs::write(&file, table).unwrap();
+    let (pair, pattern) = (format!("0={}", serving.addr()), format!("{}={another}", serving.addr()));
+    let allow = "--forward-proxy-allow-address=127.0.0.0/8";
+    for (args, place) in [
+        (&["--outbound", &pair, "--outbound-expect", &another][..], "--outbound-expect".to_owned()),
+        (&["--config", file.to_str().unwrap()], "the key expect of its [[outbound]] table".to_owned()),
+        (
+            &["--forward-proxy", "on", allow, "--forward-proxy-to", &pattern],
+            format!("--forward-proxy-to {}=RULE", serving.addr()),
+        ),
+    ] {
+        let mut command = Command::new(VESTIBULE);
+        command.args(["check", "--connect", "--listen", "127.0.0.1:0", "--admin", "off"]).args(args).env_clear();
+        command.env("CF_INSTANCE_CERT", caller.credentials.cert()).env("CF_INSTANCE_KEY", caller.credentials.key());
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let help = format!("see where the route leads, or expect this app by {place}");
+        assert!(text.lines().any(|line| line.trim_end().ends_with(&help)), "{help}: {text}");
+    }
+}
+
+#[test]
 fn a_server_without_tls_is_found_by_the_check() {
     let caller = Caller::new();
     let greeting = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -341,7 +368,8 @@ fn settings_that_have_no_effect_are_warned_of_by_the_check_and_by_the_start() {
     let setup = caller.dialling_by_flags("0", &serving.addr().to_string(), &expected);
     let sidecar = in_vain.iter().fold(setup, |setup, arg| setup.arg(arg)).ready();
     let said = sidecar.wait_until("the warning", |line| line["option"] == "--outbound-no-proxy");
-    assert_eq!(said["message"], "no proxy is on the way to anybody; add --outbound-proxy, or leave it out");
+    let told = [&said["detail"], &said["help"]];
+    assert_eq!(told, ["no proxy is on the way to anybody", "add --outbound-proxy, or leave it out"]);
 
     for wrong in [["--outbound", "9000=localhost:9000"], ["--outbound-proxy", "http://127.0.0.1:9000"]] {
         let output = Command::new(VESTIBULE)
