@@ -197,6 +197,34 @@ fn each_finding_says_once_what_helps() {
 }
 
 #[test]
+fn a_rule_that_is_missing_is_advised_by_the_kind_of_our_own_certificate() {
+    let caller = Caller::new();
+    let ca = caller.credentials.dir().join("ca.crt");
+    std::fs::write(&ca, crate::support::credentials::roots_pem()).unwrap();
+    let text = |args: &[&str]| {
+        let mut command = Command::new(VESTIBULE);
+        command.args(["check", "--listen", "127.0.0.1:0", "--admin", "off", "--outbound-ca", ca.to_str().unwrap()]);
+        command.args(args).env_clear().env("CF_INSTANCE_CERT", caller.credentials.cert());
+        String::from_utf8(command.env("CF_INSTANCE_KEY", caller.credentials.key()).output().unwrap().stdout).unwrap()
+    };
+    let (listener, proxy) =
+        (["--outbound", "0=backend:1"], ["--forward-proxy", "on", "--forward-proxy-to", "*.backend:1"]);
+    assert!(text(&listener).contains("add --outbound-expect cf:app:GUID"), "{}", text(&listener));
+    assert!(text(&proxy).contains("write --forward-proxy-to *.backend:1=cf:app:GUID"), "{}", text(&proxy));
+
+    let plain = rcgen::generate_simple_self_signed(["app.example".to_owned()]).unwrap();
+    std::fs::write(caller.credentials.cert(), plain.cert.pem()).unwrap();
+    std::fs::write(caller.credentials.key(), plain.signing_key.serialize_pem()).unwrap();
+    for (args, advised) in [
+        (&listener[..], "add --outbound-expect dns:NAME, or uri:URI"),
+        (&proxy, "write --forward-proxy-to *.backend:1=dns:NAME, or uri:URI"),
+    ] {
+        let said = text(args);
+        assert!(said.contains(advised) && !said.contains("cf:app:GUID"), "{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_believed_is_a_finding() {
     let caller = Caller::new();
     let (found, status) = check(&caller, &["--outbound", "0=backend:1", "--outbound-ca", "/nowhere.crt"]);
