@@ -21,8 +21,8 @@ pub enum ServerDenialReason {
     UnexpectedIdentity,
 }
 
-/// What helps against each denial that a setting of ours may be the reason of. Each names the setting where it stands: another that says the
-/// same would change nothing.
+/// What helps against each denial that a setting of ours may be the reason of. Each names the setting where it stands: another that says
+/// the same would change nothing.
 #[derive(Debug, Clone)]
 pub struct ServerRemedies {
     /// None of the trust anchors vouches.
