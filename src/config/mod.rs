@@ -51,7 +51,7 @@ pub use identity_endpoint::{IdentityEndpoint, TokenVerification};
 pub use log::{AccessLogFilter, Log, LogFormat, LogLevel};
 pub use outbound::{
     Balance, EjectOn, ExpectedName, Host, HostPattern, HttpProxy, IdentityUse, Outbound, OutboundCa, OutboundListen,
-    OutboundSettings, OutboundTimeouts, Protocol, SettingDoubt, Target,
+    OutboundSettings, OutboundTimeouts, Protocol, SettingDoubt, SettingsPlace, Target,
 };
 pub use pair::{PLATFORM_PAIR, PairFiles, PairSource, SdsSecretRef};
 pub use plaintext::AdmittedPeers;

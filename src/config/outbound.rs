@@ -68,6 +68,27 @@ pub struct OutboundSettings {
     pub refresh: Duration,
     /// What of it has no effect, though it was said.
     pub doubts: Vec<SettingDoubt>,
+    /// Where it stands, so that what is wrong is corrected there.
+    pub place: SettingsPlace,
+}
+
+/// Where the settings stand by which servers are dialled and judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingsPlace {
+    /// `--outbound-...`, by flags, variables or keys of the file: what holds for all.
+    Options,
+    /// A table `[[outbound]]`.
+    Table {
+        /// It says itself who may answer.
+        expects: bool,
+    },
+    /// `--forward-proxy-to PATTERN`.
+    Pattern {
+        /// `*.apps.internal:61443`
+        pattern: String,
+        /// A rule behind it says who may answer.
+        expects: bool,
+    },
 }
 
 /// The name that a server's certificate must have.

@@ -7,7 +7,7 @@ use super::trust_files::{TrustFileKind, TrustFiles};
 use super::{OutboundSnapshot, Pair, PairValidity, TrustError};
 use crate::identity::{Certificate, Role};
 use crate::tls;
-use crate::trust::{NameCheck, ServerAuthenticator, ServerPolicy, TrustAnchors};
+use crate::trust::{NameCheck, ServerAuthenticator, ServerPolicy, ServerRemedies, TrustAnchors};
 
 /// Where the CAs are found that vouch for the servers of an API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,12 @@ impl ApiTrust {
             name_check: NameCheck::All,
             asked: self.asked.clone(),
             help: Some(self.help.clone()),
+            remedies: ServerRemedies {
+                untrusted: self.help.clone(),
+                no_ca: self.help.clone(),
+                name_mismatch: "write the URL with a name that it has".to_owned(),
+                unexpected_identity: "see where the URL leads".to_owned(),
+            },
         });
         let leaf = pair.and_then(|pair| Certificate::from_der(pair.leaf()).ok());
         let validity = leaf.map(|leaf| PairValidity { not_before: leaf.not_before(), not_after: leaf.not_after() });

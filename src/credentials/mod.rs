@@ -14,6 +14,7 @@ mod private_key;
 mod rotation_stats;
 mod rotator;
 mod served;
+mod server_remedies;
 mod server_trust;
 mod snapshot;
 mod source;

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 
+use super::server_remedies::{remedies, remedy_for_other_anchors};
 use super::server_trust::{ServerTrust, ServerTrustSource};
 use super::source::ReloadSource;
 use super::{InitialLoadError, Pair};
-use crate::config::{ExpectedName, IdentityUse, OutboundSettings, PairSource};
+use crate::config::{ExpectedName, IdentityUse, OutboundSettings, PairSource, SettingsPlace};
 use crate::diagnostics::{LONGEST_FIELD, SafeText};
 use crate::identity::{Certificate, Identity, Role};
 use crate::pem::Pem;
@@ -130,7 +131,7 @@ impl OwnPair {
     }
 
     /// CAs of which somebody may think that they vouch as well.
-    fn others(&self, trust: &ServerTrust) -> Option<OtherAnchors> {
+    fn others(&self, trust: &ServerTrust, place: &SettingsPlace) -> Option<OtherAnchors> {
         let own_issuers =
             || Text::of_certificates(Path::new("own-issuer"), self.issuers.iter().map(|issuer| &issuer.certificate));
         let parse = |texts: &[Text]| Some(TrustAnchors::parse(texts, &[], Role::Server).ok()?.0);
@@ -138,12 +139,12 @@ impl OwnPair {
             true => Some(OtherAnchors {
                 anchors: parse(&trust.platform)?,
                 detail: "a CA in $CF_SYSTEM_CERT_PATH vouches for it, and not the issuer of our own certificate",
-                remedy: "add --outbound-ca PATH with that CA, if it may name apps",
+                remedy: remedy_for_other_anchors(place, true),
             }),
             false => Some(OtherAnchors {
                 anchors: parse(&[own_issuers()])?,
                 detail: "the issuer of our own certificate vouches for it, and is not among the CAs that are asked",
-                remedy: "expect a rule as cf:app:GUID, for which it is asked, or add --outbound-ca own-issuer",
+                remedy: remedy_for_other_anchors(place, false),
             }),
         }
     }
@@ -169,7 +170,7 @@ impl OwnPair {
         let anchors = TrustAnchors::parse(&texts, &[], Role::Server)
             .map_or_else(|_| TrustAnchors::none(Role::Server), |(anchors, _)| anchors);
         let asked = asked(&anchors, settings);
-        let others = self.others(trust);
+        let others = self.others(trust, &settings.place);
         let expected = (!settings.expect.is_empty()).then(|| Policy {
             mode: PolicyMode::Enforce,
             allow: settings.expect.clone(),
@@ -188,6 +189,7 @@ impl OwnPair {
             },
             asked,
             help: None,
+            remedies: remedies(&settings.place),
         });
         let shown = (settings.identity == IdentityUse::Always).then_some(pair);
         let validity = shown

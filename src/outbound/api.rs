@@ -24,8 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::certificate_rejection::{CertificateRejection, rejection};
 use super::dial::{STAGGER, dial_addr};
-use super::error::{AttemptError, CertificateRejection, rejection};
+use super::error::AttemptError;
 use super::handshake::{handshake, name_of};
 use super::resolve::{Resolution, resolve};
 use super::stream::EndpointStream;

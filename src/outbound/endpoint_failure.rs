@@ -90,11 +90,12 @@ pub(super) struct FailureReporter {
 }
 
 impl FailureReporter {
-    /// Says that the endpoint of `to` at `addr` has failed; `ejected`: and is left alone for so long. Whether it was said.
+    /// Says that the endpoint of `to` at `addr` has failed; `ejected`: and is left alone for so long; `has_others`: others may be tried in its
+    /// place. Whether it was said.
     pub(super) fn report(
         &self,
         to: &str,
-        addr: SocketAddr,
+        (addr, has_others): (SocketAddr, bool),
         failure: &EndpointFailure,
         ejected: Option<Duration>,
         now: Instant,
@@ -112,7 +113,14 @@ impl FailureReporter {
             return false;
         }
         *last = Some(now);
-        tracing::warn!(to, endpoint_addr = %addr, reason, error, "endpoint denied: the certificate of whoever has answered is not authorized; other endpoints are tried");
+        match has_others {
+            true => {
+                tracing::warn!(to, endpoint_addr = %addr, reason, error, "endpoint denied: the certificate of whoever has answered is not authorized; other endpoints are tried");
+            }
+            false => {
+                tracing::warn!(to, endpoint_addr = %addr, reason, error, "endpoint denied: the certificate of whoever has answered is not authorized");
+            }
+        }
         true
     }
 }
@@ -149,7 +157,8 @@ mod tests {
     async fn of_many_that_are_somebody_elses_one_in_a_while_is_told() {
         let reporter = FailureReporter::default();
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        let told = |now| reporter.report("backend:1", addr, &failure(OutboundCloseReason::Untrusted), None, now);
+        let told =
+            |now| reporter.report("backend:1", (addr, true), &failure(OutboundCloseReason::Untrusted), None, now);
         let now = Instant::now();
         assert!(told(now) && !told(now) && told(now + MIN_REPORT_INTERVAL));
     }

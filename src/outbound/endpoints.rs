@@ -57,6 +57,8 @@ pub struct Endpoints {
     refused: Mutex<Option<(SocketAddr, AddressRejection)>>,
     refresh: Duration,
     eject: Option<u32>,
+    /// Endpoints that are tried for one connection.
+    attempts: usize,
     current: ArcSwap<Vec<Arc<Endpoint>>>,
     known: watch::Sender<ResolveState>,
     lookup_failure: Mutex<Option<LookupFailure>>,
@@ -81,6 +83,7 @@ impl Endpoints {
             refused: Mutex::default(),
             refresh: outbound.settings.refresh.max(MIN_REFRESH),
             eject: outbound.settings.eject,
+            attempts: outbound.settings.attempts,
             current: ArcSwap::default(),
             known: watch::Sender::new(ResolveState::Pending),
             lookup_failure: Mutex::default(),
@@ -285,7 +288,8 @@ impl Endpoints {
         }
         let ejected = endpoint.ejected_for().filter(|_| ejects);
         let mut notes = lock(&endpoint.failures);
-        notes.note(failure, ejected, |failure| self.reporter.report(&self.name, endpoint.addr, failure, ejected, now));
+        let place = (endpoint.addr, self.attempts > 1 && all.len() > 1);
+        notes.note(failure, ejected, |failure| self.reporter.report(&self.name, place, failure, ejected, now));
         drop(notes);
         self.failed.notify_one();
     }

@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustls::{AlertDescription, InvalidMessage};
+use rustls::{CertificateError, InvalidMessage};
 
 use super::address_rules::AddressRejection;
+use super::certificate_rejection::{CertificateRejection, rejection};
 use super::local_error::LocalError;
-use crate::identity::{Guid, Identity};
+use crate::identity::Identity;
 use crate::telemetry::{AttemptResult, OutboundCloseReason};
-use crate::tls::{self, Violation};
+use crate::tls;
 use crate::trust::{ServerDenial, ServerDenialReason};
 
 /// What is said of a connection that was cut off, and what helps.
@@ -68,9 +69,9 @@ pub enum OutboundError {
 /// Why one attempt at one endpoint has come to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// It does not accept.
+    /// It does not accept at this port.
     #[error("the endpoint refused the connection")]
-    ConnectRefused,
+    ConnectRefused(u16),
     /// It has not accepted in time.
     #[error("the endpoint did not accept within {0:?}")]
     ConnectTimeout(Duration),
@@ -107,15 +108,6 @@ pub enum AttemptError {
     /// Whoever has answered may not be given the app's bytes.
     #[error("{}", .0.detail())]
     Denied(Box<ServerDenial>),
-}
-
-/// An alert of a server about our certificate, and who that says we are.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: it sent the alert {alert:?}", self.what())]
-pub struct CertificateRejection {
-    alert: AlertDescription,
-    /// Who we are, where the platform says so.
-    own_app: Option<Guid>,
 }
 
 impl OutboundError {
@@ -200,8 +192,11 @@ impl AttemptError {
         Cow::Borrowed(match self {
             Self::Local(lack, _) => lack.remedy(),
             Self::ProxyUnreachable(error) if error.is_local() => return error.remedy(),
-            Self::ConnectRefused => {
-                "start what should listen there (on Cloud Foundry also: cf add-network-policy A B --protocol tcp --port PORT)"
+            Self::ConnectRefused(port) => {
+                return format!(
+                    "start what should listen there (on Cloud Foundry also: cf add-network-policy THIS_APP ITS_APP --protocol tcp --port {port})"
+                )
+                .into();
             }
             Self::ConnectTimeout(_) | Self::ConnectFailed(_) => {
                 "see whether the server runs, and what is on the way to it"
@@ -212,10 +207,13 @@ impl AttemptError {
             Self::ProxyUnreachable(_) => "see whether that proxy runs, or correct --outbound-proxy",
             Self::NotTls => "see whether the port is the right one",
             Self::HandshakeFailed(error) if is_cut_off(error) => "see whether the app behind it runs",
+            Self::HandshakeFailed(error) if is_of_another_key(error) => {
+                "see which certificate and which key the server is configured with: they do not belong together"
+            }
             Self::HandshakeTimeout(_) | Self::HandshakeFailed(_) => {
                 "see whether TLS is spoken on that port, and the server's log"
             }
-            Self::Denied(denial) => denial.remedy(),
+            Self::Denied(denial) => return denial.remedy().to_owned().into(),
             Self::Rejected(rejection) => return rejection.remedy(),
         })
     }
@@ -229,7 +227,7 @@ impl AttemptError {
     pub fn reason(&self) -> OutboundCloseReason {
         use OutboundCloseReason as Reason;
         match self {
-            Self::ConnectRefused => Reason::ConnectRefused,
+            Self::ConnectRefused(_) => Reason::ConnectRefused,
             Self::ConnectTimeout(_) => Reason::ConnectTimeout,
             Self::ProxySilent(_) => Reason::ConnectTimeout,
             Self::ConnectFailed(_) | Self::ProxyRefused(_) | Self::ProxyBroken(_) => Reason::ConnectFailed,
@@ -251,7 +249,7 @@ impl AttemptError {
     /// How much it says of what is wrong, where several attempts have failed in several ways.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Self::ConnectRefused
+            Self::ConnectRefused(_)
             | Self::ConnectTimeout(_)
             | Self::ConnectFailed(_)
             | Self::Local(..)
@@ -269,7 +267,7 @@ impl AttemptError {
     /// What is counted.
     pub(super) fn result(&self) -> AttemptResult {
         match self {
-            Self::ConnectRefused
+            Self::ConnectRefused(_)
             | Self::ConnectTimeout(_)
             | Self::ConnectFailed(_)
             | Self::Local(..)
@@ -298,7 +296,7 @@ impl AttemptError {
             return Self::Local(lack, error);
         }
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::ConnectRefused,
+            io::ErrorKind::ConnectionRefused => Self::ConnectRefused(addr.port()),
             io::ErrorKind::TimedOut => Self::ConnectTimeout(limit),
             _ => Self::ConnectFailed(error),
         }
@@ -348,59 +346,8 @@ fn is_cut_off(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
 }
 
-impl CertificateRejection {
-    /// The server's `alert` to whoever `own` is.
-    pub(super) fn new(alert: AlertDescription, own: Option<&Identity>) -> Self {
-        Self { alert, own_app: own.and_then(|own| own.app) }
-    }
-
-    fn what(&self) -> String {
-        match (self.alert, self.own_app) {
-            (AlertDescription::CertificateRequired, _) => {
-                "the server wants a certificate, and none was shown".to_owned()
-            }
-            (_, Some(app)) => format!("the server does not accept our certificate, which names cf:app:{app}"),
-            (_, None) => "the server does not accept our certificate".to_owned(),
-        }
-    }
-
-    /// What helps.
-    fn remedy(&self) -> Cow<'static, str> {
-        match (self.alert, self.own_app) {
-            (AlertDescription::CertificateRequired, _) => "see --outbound-identity, and which CAs it asks for".into(),
-            (AlertDescription::UnknownCA, _) => "have the server trust the CA that has issued it".into(),
-            (AlertDescription::CertificateExpired, _) => {
-                "see whether what rotates it still runs, and compare the clocks".into()
-            }
-            (_, Some(app)) => format!("have the server let in cf:app:{app}, as by --allow, and trust its CA").into(),
-            (_, None) => "have the server let it in, as by --allow, and trust its CA".into(),
-        }
-    }
-
-    /// What is wrong, and what helps.
-    pub(super) fn with_remedy(&self) -> String {
-        format!("{self}; {}", self.remedy())
-    }
-}
-
-/// The server's alert about our certificate, if that is what `error` is. In TLS 1.3 it comes when our handshake is done.
-pub(super) fn rejection(error: &io::Error) -> Option<AlertDescription> {
-    let cause = error.get_ref()?;
-    let alert = match (cause.downcast_ref::<rustls::Error>(), cause.downcast_ref::<Violation>()) {
-        (Some(rustls::Error::AlertReceived(alert)), _) => *alert,
-        (_, Some(Violation::Received(alert))) => *alert,
-        _ => return None,
-    };
-    let is_about_ours = matches!(
-        alert,
-        AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied
-            | AlertDescription::CertificateRequired
-    );
-    is_about_ours.then_some(alert)
+/// Whether the server could not sign with the key of the certificate that it has shown.
+fn is_of_another_key(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(CertificateError::BadSignature)))
 }

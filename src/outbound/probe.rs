@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::address_rules::AddressRules;
+use super::certificate_rejection::{CertificateRejection, rejection};
 use super::dial::dial_one;
 use super::endpoint::Endpoint;
 use super::endpoints::Endpoints;
-use super::error::{AttemptError, CertificateRejection, OutboundError, rejection};
+use super::error::{AttemptError, OutboundError};
 use super::handshake::{VerifiedSession, handshake, server_name};
 use crate::config::{Outbound, OutboundSettings};
 use crate::credentials::OutboundSnapshot;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::error::rejection;
+use super::certificate_rejection::rejection;
 use super::stream::EndpointStream;
 use crate::budget::Reservation;
 use crate::http::{KeepAliveEnder, ResponseTracker};

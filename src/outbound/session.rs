@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::attempts::Connected;
+use super::certificate_rejection::CertificateRejection;
 use super::dialler::Dialler;
 use super::endpoint::EndpointLease;
 use super::endpoint_failure::EndpointFailure;
-use super::error::{CertificateRejection, TRUNCATED};
+use super::error::TRUNCATED;
 use super::handshake::VerifiedServer;
 use super::pair_lifetime::{DrainStep, OptionalTimer, PairLifetime};
 use super::relay::{OutboundRelay, OutboundRelayEnd};

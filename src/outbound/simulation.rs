@@ -22,7 +22,7 @@ use super::outlier::Availability;
 use super::resolve::{Family, Resolution};
 use crate::config::{
     Balance, EjectOn, ExpectedName, Host, IdentityUse, Outbound, OutboundListen, OutboundSettings, OutboundTimeouts,
-    Protocol, Target,
+    Protocol, SettingsPlace, Target,
 };
 use crate::simulation::{SimulationRun, simulate, with_paused_time};
 use crate::telemetry::{OutboundCloseReason, OutboundCounters};
@@ -61,6 +61,7 @@ fn outbound(names: &[&str], port: u16, run: &mut SimulationRun) -> Outbound {
         max_pending: 1 + run.below(4),
         refresh: seconds(30),
         doubts: Vec::new(),
+        place: SettingsPlace::Options,
     };
     let target = |name: &&str| Target { host: Host::Name((*name).to_owned()), port };
     let to = names.iter().map(target).collect();

@@ -80,7 +80,7 @@ impl BoundForwardProxy {
             tracing::warn!(
                 forward_proxy = %at,
                 to = %hosts,
-                "outbound server not authorized by a rule: whoever has a certificate for the name is believed, and a route can be mapped to another app; write =cf:app:GUID or =cf:same:space behind it"
+                "outbound server not authorized by a rule: whoever has a certificate for the name is believed, and a route can be mapped to another app; write whom you expect behind it: =cf:app:GUID or =cf:same:space on Cloud Foundry, elsewhere =dns:NAME or =uri:URI"
             );
         }
     }

@@ -199,7 +199,7 @@ impl Outbounds {
             tracing::warn!(
                 outbound = %listener,
                 to = %counters.name(),
-                "outbound server not authorized by a rule: whoever has a certificate for the name is believed, and a route can be mapped to another app; add --outbound-expect cf:app:GUID"
+                "outbound server not authorized by a rule: whoever has a certificate for the name is believed, and a route can be mapped to another app; add --outbound-expect with whom you expect: cf:app:GUID on Cloud Foundry, elsewhere dns:NAME or uri:URI"
             );
         }
         self.overview.listeners.push(OutboundInfo {

@@ -143,6 +143,11 @@ impl Stream {
         self.broken.map(StreamFailure::kind).or(self.unwritable)
     }
 
+    /// How the peer has broken the session, if that is how the connection has failed.
+    pub(crate) fn violation(&self) -> Option<Violation> {
+        self.broken.and_then(StreamFailure::violation)
+    }
+
     /// Whether the peer has ended the connection, or its sending, and nothing is left to be read.
     pub(crate) fn is_at_end(&self) -> bool {
         self.plaintext.is_empty() && !self.more_pending && (self.session.peer_closed() || self.broken.is_some())

@@ -9,6 +9,7 @@ mod crl;
 mod forwarded_caller;
 mod revocation;
 mod server_auth;
+mod server_denial;
 mod signed;
 mod token_chain;
 mod verified_chains;
@@ -17,9 +18,7 @@ pub use anchors::{AnchorLabels, Ca, CrlIssuer, Text, TrustAnchors, TrustAnchorsE
 pub use client_auth::{ClientAuth, ClientAuthenticator, ClientPolicy, DeniedPeer};
 pub use crl::{Crl, CrlError};
 pub use forwarded_caller::{ForwardedCaller, ForwardedCallerError};
-pub use server_auth::{
-    AuthenticatedServer, NameCheck, OtherAnchors, ServerAuthenticator, ServerDenial, ServerDenialReason, ServerPolicy,
-    who,
-};
+pub use server_auth::{AuthenticatedServer, NameCheck, OtherAnchors, ServerAuthenticator, ServerPolicy, who};
+pub use server_denial::{ServerDenial, ServerDenialReason, ServerRemedies};
 pub use signed::has_issued;
 pub use token_chain::{TokenChain, TokenChainError};

@@ -1,16 +1,15 @@
 //! Server authentication: who may answer us, by certificate, name and rules.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName};
-use strum::IntoStaticStr;
 use webpki::EndEntityCert;
 
 use super::TrustAnchors;
+use super::server_denial::{ServerDenial, ServerDenialReason, ServerRemedies};
 use crate::diagnostics::{SafeText, date};
 use crate::identity::{Certificate, Client, Identity, PeerCertificate};
 use crate::policy::{Denial, DenialReason, Permit, Policy};
@@ -33,6 +32,7 @@ struct ServerRules {
     name_check: NameCheck,
     asked: String,
     help: Option<String>,
+    remedies: ServerRemedies,
 }
 
 /// What a [`ServerAuthenticator`] is made of.
@@ -50,8 +50,10 @@ pub struct ServerPolicy {
     pub name_check: NameCheck,
     /// What the anchors are called: `CAs of --outbound-ca (system)`.
     pub asked: String,
-    /// What helps where none of them vouches, if that is another thing than [`ServerDenialReason::remedy`].
+    /// What is said to help where none of them vouches, if nobody says [`ServerRemedies::untrusted`] beside.
     pub help: Option<String>,
+    /// What helps.
+    pub remedies: ServerRemedies,
 }
 
 /// CAs that do not vouch for servers, though somebody may think that they do.
@@ -62,7 +64,7 @@ pub struct OtherAnchors {
     /// What is said of a server for which they would vouch.
     pub detail: &'static str,
     /// What helps then.
-    pub remedy: &'static str,
+    pub remedy: String,
 }
 
 /// What of what is dialled has to be in the certificate.
@@ -87,37 +89,11 @@ pub struct AuthenticatedServer {
     pub is_retiring: bool,
 }
 
-/// Why a server may not be given the app's bytes. A closed set: the access log and metrics name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum ServerDenialReason {
-    /// None of the trust anchors vouches for its certificate.
-    Untrusted,
-    /// Its certificate, or a CA's above it, is not valid now.
-    CertificateExpired,
-    /// Its certificate does not have the name.
-    NameMismatch,
-    /// No rule expects it.
-    UnexpectedIdentity,
-}
-
-/// A server that was denied, and who it says it is.
-#[derive(Debug, Clone)]
-pub struct ServerDenial {
-    /// Why.
-    pub reason: ServerDenialReason,
-    detail: String,
-    /// What helps, where more is known than the reason says.
-    remedy: Option<&'static str>,
-    /// Who it is, where one of the trust anchors has vouched for that.
-    pub certificate: Option<Arc<PeerCertificate>>,
-}
-
 impl ServerAuthenticator {
     /// An authenticator that goes by `policy`.
     pub fn new(policy: ServerPolicy) -> Self {
-        let ServerPolicy { anchors, others, expected, own, name_check, asked, help } = policy;
-        Self(Arc::new(ServerRules { anchors, others, expected, own, name_check, asked, help }))
+        let ServerPolicy { anchors, others, expected, own, name_check, asked, help, remedies } = policy;
+        Self(Arc::new(ServerRules { anchors, others, expected, own, name_check, asked, help, remedies }))
     }
 
     /// Whether whoever shows `chain` (leaf first) at the time `now`, when `name` was dialled, may be given the app's bytes. It is asked
@@ -133,8 +109,8 @@ impl ServerAuthenticator {
     ) -> Result<AuthenticatedServer, ServerDenial> {
         let inner = &*self.0;
         let server = inner.anchors.verify(chain, now).map_err(|denial| inner.untrusted(&denial, chain, now))?;
-        let Client::Authenticated(certificate) = &server else { return Err(ServerRules::unreadable()) };
-        let leaf = chain.first().ok_or_else(ServerRules::unreadable)?;
+        let Client::Authenticated(certificate) = &server else { return Err(inner.unreadable()) };
+        let leaf = chain.first().ok_or_else(|| inner.unreadable())?;
         let is_checked = match inner.name_check {
             NameCheck::All => true,
             NameCheck::Names => matches!(name, ServerName::DnsName(_)),
@@ -176,13 +152,13 @@ impl ServerAuthenticator {
 }
 
 impl ServerRules {
-    fn unreadable() -> ServerDenial {
-        let detail = "the certificate cannot be read".to_owned();
-        ServerDenial { reason: ServerDenialReason::Untrusted, detail, remedy: None, certificate: None }
+    fn unreadable(&self) -> ServerDenial {
+        let (reason, detail) = (ServerDenialReason::Untrusted, "the certificate cannot be read".to_owned());
+        ServerDenial::new(reason, detail, self.remedies.of(reason), None)
     }
 
     fn denied(&self, reason: ServerDenialReason, detail: String, certificate: &Arc<PeerCertificate>) -> ServerDenial {
-        ServerDenial { reason, detail, remedy: None, certificate: Some(Arc::clone(certificate)) }
+        ServerDenial::new(reason, detail, self.remedies.of(reason), Some(Arc::clone(certificate)))
     }
 
     fn untrusted(&self, denial: &Denial, chain: &[CertificateDer<'_>], now: SystemTime) -> ServerDenial {
@@ -195,17 +171,17 @@ impl ServerRules {
             DenialReason::Untrusted if self.anchors.cas().is_empty() => (
                 "no CA vouches for servers: the issuer of our own certificate is not known, as no CA follows it in its file"
                     .to_owned(),
-                Some("add --outbound-ca PATH"),
+                Some(self.remedies.no_ca.as_str()),
             ),
             DenialReason::Untrusted => match for_others() {
-                Some(others) => (others.detail.to_owned(), Some(others.remedy)),
+                Some(others) => (others.detail.to_owned(), Some(others.remedy.as_str())),
                 None => (self.nobody_vouches(chain), None),
             },
             DenialReason::Expired | DenialReason::NotYetValid => (out_of_date(chain, now), None),
             DenialReason::Revoked => ("its certificate, or a CA's above it, is revoked".to_owned(), None),
             _ => (denial.detail().map_or_else(|| denial.reason().as_str().to_owned(), str::to_owned), None),
         };
-        ServerDenial { reason, detail, remedy, certificate: None }
+        ServerDenial::new(reason, detail, remedy.unwrap_or_else(|| self.remedies.of(reason)), None)
     }
 
     /// Which CAs were asked, and which one would have to be among them.
@@ -273,44 +249,4 @@ fn has(certificate: &PeerCertificate) -> String {
 
 fn shown<'a>(name: &'a ServerName<'_>) -> Cow<'a, str> {
     name.to_str()
-}
-
-impl ServerDenial {
-    /// What is wrong, without what helps.
-    pub fn detail(&self) -> &str {
-        &self.detail
-    }
-
-    /// What helps.
-    pub fn remedy(&self) -> &'static str {
-        self.remedy.unwrap_or_else(|| self.reason.remedy())
-    }
-}
-
-/// What is wrong, and what helps.
-impl fmt::Display for ServerDenial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.detail, self.remedy())
-    }
-}
-
-impl std::error::Error for ServerDenial {}
-
-impl ServerDenialReason {
-    /// What helps.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::Untrusted => "add the CA of that server by --outbound-ca, if it is the right one",
-            Self::CertificateExpired => "have the server's certificate renewed, and compare the clocks",
-            Self::NameMismatch => {
-                "dial a name that it has, name it by --outbound-server-name, or expect an identity and add --outbound-server-name off"
-            }
-            Self::UnexpectedIdentity => "see where the route leads, or expect this app by --outbound-expect",
-        }
-    }
-
-    /// The name in the access log and in metrics.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }

@@ -11,6 +11,7 @@ mod http;
 mod http_faults;
 mod http_framing;
 mod http_gone;
+mod http_repeated;
 mod identities;
 mod names;
 mod pending;

@@ -7,7 +7,7 @@ use super::network;
 use super::network::{NetworkCheck, PortHolder};
 use crate::config::{
     Config, ForwardProxy, HostPattern, IdentityUse, Listen, Outbound, OutboundListen, OutboundSettings, PairSource,
-    Target, Unlisted,
+    SettingsPlace, Target, Unlisted,
 };
 use crate::credentials::{InitialLoadError, OutboundSnapshot};
 use crate::diagnostics::{LONGEST_LINE, bounded};
@@ -181,13 +181,31 @@ fn check_trust(
         found.warning(
             Subject::Outbound,
             format!("{subject}: whoever has the name is believed, under {cas}{more}"),
-            "add --outbound-expect cf:app:GUID: a route can be mapped to another app",
+            advise_rule(settings, &snapshot),
         );
     } else {
         let rules: Vec<_> = settings.expect.iter().map(ToString::to_string).collect();
         found.ok(Subject::Outbound, format!("{subject}: {} may answer, under {cas}{more}", rules.join(" or ")));
     }
     Some(snapshot)
+}
+
+/// How to say who may answer by `settings`, by a rule that a server of the same platform as the pair of `snapshot` can meet.
+fn advise_rule(settings: &OutboundSettings, snapshot: &OutboundSnapshot) -> String {
+    let is_cloud_foundry = snapshot.authenticator.own().is_some_and(|own| own.app.is_some());
+    let (rule, why) = match is_cloud_foundry {
+        true => ("cf:app:GUID", "a route can be mapped to another app"),
+        false => ("dns:NAME, or uri:URI as SPIFFE has them", "the name that is dialled can lead elsewhere"),
+    };
+    match &settings.place {
+        SettingsPlace::Options | SettingsPlace::Table { expects: false } => {
+            format!("add --outbound-expect {rule}: {why}")
+        }
+        SettingsPlace::Table { expects: true } => {
+            format!("let the key expect of its [[outbound]] table name somebody, as {rule}: {why}")
+        }
+        SettingsPlace::Pattern { pattern, .. } => format!("write --forward-proxy-to {pattern}={rule}: {why}"),
+    }
 }
 
 fn connect(

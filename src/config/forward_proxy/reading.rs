@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{DEFAULT_PORT, ForwardProxy, ListedHosts, PortMapping, ProxyEnvironment};
 use crate::config::options::{OPTIONS, Opt};
-use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings};
+use crate::config::outbound::{ExpectedName, Host, HostPattern, OutboundListen, OutboundSettings, SettingsPlace};
 use crate::config::raw_value::RawValue;
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values::HostEntry;
@@ -154,14 +154,16 @@ impl OptionReader {
     ) -> Result<ListedHosts, Reported> {
         let own: Vec<Rule> = rules.iter().flatten().cloned().collect();
         let is_mixed = !own.is_empty() && own.len() < rules.len();
-        let expects = (!own.is_empty()).then_some(own);
+        let has_own = !own.is_empty();
+        let expects = has_own.then_some(own);
         let (mut settings, _) = self.outbound_settings(platform_cas, expects)?;
         settings.preserve_host = true;
         // One name for all hosts would be the name of none.
         if let ExpectedName::Given(_) = settings.server_name {
             settings.server_name = ExpectedName::Target;
         }
-        let listed = ListedHosts { hosts, port, settings };
+        let mut listed = ListedHosts { hosts, port, settings };
+        listed.settings.place = SettingsPlace::Pattern { pattern: listed.to_string(), expects: has_own };
         let what = quote(&listed.to_string());
         let is_named = outbound::names_somebody(&listed.settings.expect);
         let has_no_name = matches!(listed.hosts, HostPattern::Network(_) | HostPattern::Host(Host::Ip(_)));
@@ -175,7 +177,7 @@ impl OptionReader {
             }
             () if has_no_name && !is_named => Some(Problem::new(
                 format!("{what} has no name by which the server could be told from others"),
-                "write =RULE behind it, such as =cf:app:GUID",
+                "write =RULE behind it, such as =cf:app:GUID or =dns:NAME",
             )),
             () if listed.settings.server_name == ExpectedName::Unchecked && !is_named => Some(Problem::new(
                 format!("no name is checked for {what}, and no identity either: anybody could answer"),

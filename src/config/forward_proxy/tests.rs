@@ -124,7 +124,9 @@ fn what_is_said_of_outbound_listeners_alone_is_refused_where_there_is_the_proxy_
     for (option, value, said) in [
         ("outbound-server-name", "backend", "the name that the request has"),
         ("outbound-protocol", "tcp", "speaks HTTP"),
+        ("outbound-protocol", "http1", "speaks HTTP"),
         ("outbound-preserve-host", "false", "the host that the request names"),
+        ("outbound-preserve-host", "true", "the host that the request names"),
         ("outbound-required", "true", "knows no server before"),
         ("unsafe-listen", "true", "loopback alone"),
     ] {
@@ -134,9 +136,7 @@ fn what_is_said_of_outbound_listeners_alone_is_refused_where_there_is_the_proxy_
         listed().flag(option, value).flag("outbound", "9000=b:1").flag("outbound-expect", APP).config();
         listed().variable(&format!("VESTIBULE_{}", option.to_uppercase().replace('-', "_")), value).config();
     }
-    for (option, value) in
-        [("outbound-server-name", "off"), ("outbound-protocol", "http1"), ("outbound-balance", "first")]
-    {
+    for (option, value) in [("outbound-server-name", "off"), ("outbound-balance", "first")] {
         listed().flag(option, value).config();
     }
     let file = format!("forward-proxy = \"on\"\nforward-proxy-to = [\"a:1={APP}\"]\noutbound-server-name = \"b\"\n");

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{ExpectedName, Host, Outbound, OutboundCa, OutboundListen, OutboundSettings, OutboundTimeouts, Target};
+use super::{
+    ExpectedName, Host, Outbound, OutboundCa, OutboundListen, OutboundSettings, OutboundTimeouts, SettingsPlace, Target,
+};
 use crate::config::AppAddr;
 use crate::config::options::{OPTIONS, Opt, Table};
 use crate::config::reader::{Located, OptionReader, Reported};
@@ -27,8 +29,8 @@ struct OutboundAddresses {
 /// An option that says something of outbound listeners, and nothing of the forward proxy.
 struct ListenerOption {
     name: &'static str,
-    /// The value that the proxy goes by, or would if it went by any.
-    means_proxy: &'static str,
+    /// The value that the proxy goes by, or would if it went by any; `None`: it goes by itself, whatever is said.
+    means_proxy: Option<&'static str>,
     /// What it does in its place.
     instead: &'static str,
 }
@@ -36,21 +38,21 @@ struct ListenerOption {
 const LISTENERS_ALONE: [ListenerOption; 5] = [
     ListenerOption {
         name: "outbound-server-name",
-        means_proxy: "off",
+        means_proxy: Some("off"),
         instead: "asks each server for the name that the request has",
     },
-    ListenerOption { name: "outbound-protocol", means_proxy: "http1", instead: "speaks HTTP always" },
+    ListenerOption { name: "outbound-protocol", means_proxy: None, instead: "speaks HTTP always" },
     ListenerOption {
         name: "outbound-preserve-host",
-        means_proxy: "true",
+        means_proxy: None,
         instead: "sends the host that the request names",
     },
     ListenerOption {
         name: "outbound-required",
-        means_proxy: "false",
+        means_proxy: Some("false"),
         instead: "knows no server before it is asked for one",
     },
-    ListenerOption { name: "unsafe-listen", means_proxy: "false", instead: "listens on loopback alone" },
+    ListenerOption { name: "unsafe-listen", means_proxy: Some("false"), instead: "listens on loopback alone" },
 ];
 
 impl OptionReader {
@@ -101,6 +103,7 @@ impl OptionReader {
             let mut read = self.outbound_of_table(section.place, platform_cas);
             if let Ok((_, outbound)) = &mut read {
                 outbound.settings.doubts.iter_mut().for_each(|doubt| doubt.note_own(&own));
+                outbound.settings.place = SettingsPlace::Table { expects: own.contains(&"outbound-expect") };
             }
             outbounds = match (outbounds, read) {
                 (Ok(mut outbounds), Ok(read)) => {
@@ -116,10 +119,13 @@ impl OptionReader {
 
     /// Whether `option` was given for this very start, with a value that the forward proxy does not go by.
     fn is_said_of_nobody(&self, option: &ListenerOption) -> bool {
-        self.sources.values(option.name).first().is_some_and(|given| match &given.place {
-            Source::Flag(_) => given.value != option.means_proxy,
-            // A file may be one for many; but who may answer is not said in passing.
-            place => option.name == "outbound-server-name" && is_deliberate(place) && given.value != option.means_proxy,
+        self.sources.values(option.name).first().is_some_and(|given| {
+            let is_of_proxy = option.means_proxy.is_some_and(|value| given.value == value);
+            match &given.place {
+                Source::Flag(_) => !is_of_proxy,
+                // A file may be one for many; but who may answer is not said in passing.
+                place => option.name == "outbound-server-name" && is_deliberate(place) && !is_of_proxy,
+            }
         })
     }
 
@@ -165,7 +171,7 @@ impl OptionReader {
                     let help = match settings.expect.is_empty() {
                         true => "add --outbound-expect RULE, or --outbound-server-name NAME",
                         false => {
-                            "expect somebody, as cf:app:GUID, instead of everybody, or add --outbound-server-name NAME"
+                            "expect somebody, as cf:app:GUID or dns:NAME, instead of everybody, or add --outbound-server-name NAME"
                         }
                     };
                     Some(Problem::new(what, help))
@@ -174,7 +180,7 @@ impl OptionReader {
                     let what = "no name is checked, and no identity either: anybody could answer";
                     Some(Problem::new(
                         what,
-                        "add --outbound-expect cf:app:GUID, or leave out --outbound-server-name off",
+                        "add --outbound-expect RULE, or leave out --outbound-server-name off",
                     ))
                 }
                 _ => None,
@@ -258,6 +264,7 @@ impl OptionReader {
             max_pending: max_pending?,
             refresh: refresh?,
             doubts: Vec::new(),
+            place: SettingsPlace::Options,
         };
         settings.doubts = self.setting_doubts(&settings);
         Ok((settings, unsafe_listen?.unwrap_or(false)))

@@ -93,7 +93,7 @@ fn errors_about_outbounds_have_their_place_and_their_help() {
         ),
         (
             outbound("9000=10.0.0.1:8443").flag("outbound-expect", "any"),
-            "--outbound: 10.0.0.1:8443 has no name by which the server could be told from others; expect somebody, as cf:app:GUID, instead of everybody, or add --outbound-server-name NAME",
+            "--outbound: 10.0.0.1:8443 has no name by which the server could be told from others; expect somebody, as cf:app:GUID or dns:NAME, instead of everybody, or add --outbound-server-name NAME",
         ),
         (
             outbound("9000=a:1,127.0.0.1:9000=b:1"),
@@ -145,7 +145,7 @@ fn errors_about_outbounds_have_their_place_and_their_help() {
         ),
         (
             outbound("9000=a:1").flag("outbound-server-name", "off"),
-            "--outbound: no name is checked, and no identity either: anybody could answer; add --outbound-expect cf:app:GUID, or leave out --outbound-server-name off",
+            "--outbound: no name is checked, and no identity either: anybody could answer; add --outbound-expect RULE, or leave out --outbound-server-name off",
         ),
         (
             ConfigInput::default().flag("outbound-expect", "cf:any"),

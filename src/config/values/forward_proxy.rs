@@ -1,6 +1,6 @@
 //! Which hosts the forward proxy is asked for.
 
-use super::target::{dial_host, host_port};
+use super::target::{dial_host, host_port, no_target};
 use super::{address, outbound_listen};
 use crate::config::forward_proxy::{DEFAULT_PORT, PortMapping};
 use crate::config::outbound::{Host, HostPattern, OutboundListen, Target};
@@ -29,8 +29,8 @@ pub fn listed(text: &str) -> Result<HostEntry, Problem> {
         None => (text, None),
     };
     let wrong = |what: &str| Problem::new(format!("{} {what}", quote(hosts)), EXAMPLES);
-    if hosts.contains("://") || hosts.contains('@') {
-        return Err(Problem::new("is a URL, or has a user in it", EXAMPLES));
+    if let Some(problem) = no_target(hosts, EXAMPLES) {
+        return Err(problem);
     }
     let Some((host, port)) = hosts.rsplit_once(':') else { return Err(wrong("has no port")) };
     let number = || match address::digits(port) {

@@ -36,9 +36,8 @@ pub fn outbound_listen(text: &str) -> Result<OutboundListen, Problem> {
 pub fn target(text: &str) -> Result<Target, Problem> {
     const EXAMPLES: &str = "write HOST:PORT such as backend.apps.internal:61443, 10.0.0.1:8443 or [fd00::1]:8443";
     let wrong = |what: &str| Problem::new(format!("{} {what}", quote(text)), EXAMPLES);
-    // There may be a password in it.
-    if text.contains("://") || text.contains('@') {
-        return Err(Problem::new("is a URL, or has a user in it", EXAMPLES));
+    if let Some(problem) = no_target(text, EXAMPLES) {
+        return Err(problem);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return dialled(Target { host: Host::Ip(address.ip().to_canonical()), port: address.port() }, text);
@@ -50,6 +49,20 @@ pub fn target(text: &str) -> Result<Target, Problem> {
     let Some((host, port)) = text.rsplit_once(':') else { return Err(wrong("has no port")) };
     let port = address::digits(port).unwrap_or_else(|| Err(address::no_port(port)))?;
     dialled(Target { host: Host::Name(name(host)?), port }, text)
+}
+
+/// What is wrong with `text`, if it is a URL, or has a user in it; `examples` help.
+pub(super) fn no_target(text: &str, examples: &'static str) -> Option<Problem> {
+    match (text.contains('@'), text.contains("://")) {
+        // There may be a password before it.
+        (true, _) => Some(Problem::new("has a user in it, and is not repeated here", examples)),
+        // There may be one in what a query asks.
+        (false, true) => {
+            let place = text.split(['?', '#']).next().unwrap_or_default();
+            Some(Problem::new(format!("{} is a URL", quote(place)), examples))
+        }
+        (false, false) => None,
+    }
 }
 
 /// The parts of `HOST:PORT`, as of a [`target`].
@@ -149,8 +162,10 @@ mod tests {
             ("10.0.0.1:0", "is not a port"),
             ("0.0.0.0:1", "cannot be dialled"),
             ("[ff02::1]:1", "cannot be dialled"),
-            ("https://backend:1", "is a URL"),
-            ("user:hidden@backend:1", "is a URL"),
+            ("https://backend:1", "\"https://backend:1\" is a URL"),
+            ("https://backend/?key=hidden", "\"https://backend/\" is a URL"),
+            ("user:hidden@backend:1", "has a user in it"),
+            ("https://user:hidden@backend:1", "has a user in it"),
             ("0177.1:80", "is not a host name"),
             ("0x7f000001:80", "is not a host name"),
             ("2130706433:80", "is not a host name"),
@@ -160,6 +175,7 @@ mod tests {
         ] {
             let problem = target(text).unwrap_err().to_string();
             assert!(problem.contains(said) && problem.contains("; "), "{text}: {problem}");
+            assert!(!problem.contains("hidden"), "{problem}");
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::http::PeerClosed;
 use crate::io::PlainStream;
 use crate::sys::socket;
-use crate::telemetry::CloseReason;
+use crate::telemetry::{AccessLogEntry, CloseReason};
 use crate::tls::Stream;
 
 /// A client's connection.
@@ -81,8 +81,14 @@ impl ClientStream {
     }
 }
 
-/// Why a connection is over that has come to its end by itself. `is_busy`: in the middle of something.
-pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool) -> CloseReason {
+/// Why a connection is over that has come to its end by itself; `entry` is told how the client has broken it, if it has. `is_busy`: in the
+/// middle of something.
+pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool, entry: &mut AccessLogEntry) -> CloseReason {
+    if let ClientStream::Tls(stream) = stream
+        && let Some(violation) = stream.violation()
+    {
+        entry.set_error(&violation);
+    }
     match stream.failure() {
         Some(io::ErrorKind::InvalidData) => CloseReason::ClientViolation,
         // Messages say themselves where they end: between them nothing can be cut off.

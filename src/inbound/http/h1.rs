@@ -107,7 +107,7 @@ pub(super) async fn wait(
         tokio::select! {
             biased;
             () = poll_fn(|cx| stream.poll_readable(cx)) => {
-                return stream.is_at_end().then(|| reason_of_end(stream, false));
+                return stream.is_at_end().then(|| reason_of_end(stream, false, entry));
             }
             () = watch.changed() => {}
             reason = over => match reason {
@@ -217,7 +217,7 @@ async fn serve_until_idle(
         (Some(reason), _) => reason,
         (None, None) => CloseReason::DrainTimeout,
         (None, Some(_)) if stream.failure().is_none() && connection.is_draining() => CloseReason::ClosedIdle,
-        (None, Some(_)) => reason_of_end(&stream, is_busy),
+        (None, Some(_)) => reason_of_end(&stream, is_busy, entry),
     };
     if let (Some(Ok(())), Some(pending)) = (&done, pending)
         && let Some(app) = pending.app().await

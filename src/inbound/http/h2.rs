@@ -317,7 +317,7 @@ async fn serve_requests(
         (None, Some(_)) if shared.locked().stream.get_ref().failure().is_none() && connection.is_draining() => {
             CloseReason::ClosedIdle
         }
-        (None, Some(_)) => reason_of_end(shared.locked().stream.get_ref(), is_busy),
+        (None, Some(_)) => reason_of_end(shared.locked().stream.get_ref(), is_busy, entry),
     };
     (reason, done.is_none() && is_busy)
 }

@@ -136,7 +136,7 @@ async fn one_that_refuses_is_named_with_its_address() {
     let addr = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let server = ApiServer::plain(api_url(&format!("http://{addr}")).unwrap());
     let error = server.call(get("/"), LIMITS).await.unwrap_err();
-    assert!(matches!(&error, ApiError::Connect { error: AttemptError::ConnectRefused, .. }), "{error:?}");
+    assert!(matches!(&error, ApiError::Connect { error: AttemptError::ConnectRefused(_), .. }), "{error:?}");
     assert!(error.is_transient() && error.to_string().starts_with(&addr.to_string()), "{error}");
 }
 

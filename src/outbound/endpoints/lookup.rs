@@ -36,7 +36,7 @@ impl Endpoints {
             |name: &str| LookedUpName { name: name.to_owned(), due: Some(Instant::now()), last: None, failure: None };
         let mut names: Vec<_> = self.names().into_iter().map(begins).collect();
         let mut found: Vec<(String, Vec<IpAddr>)> = Vec::new();
-        let mut asking = JoinSet::new();
+        let (mut asking, mut is_known_empty) = (JoinSet::new(), false);
         if names.is_empty() {
             return std::future::pending().await;
         }
@@ -71,6 +71,7 @@ impl Endpoints {
                     self.looked_up(&mut names[nth], resolution, &mut found);
                     if names.iter().all(|one| one.last.is_some()) {
                         self.note_all(&names);
+                        self.report_emptiness(&names, &mut is_known_empty);
                     }
                 }
                 () = async { sleep_until(next.unwrap_or_else(Instant::now)).await }, if next.is_some() => {}
@@ -115,6 +116,24 @@ impl Endpoints {
                 self.health.set_lookup_failing(false);
                 self.know();
             }
+        }
+    }
+
+    /// Says once that nobody is left to be dialled, all of `names` having been looked up, and once that there is somebody again. A lookup that
+    /// has failed empties nothing, and is said elsewhere.
+    fn report_emptiness(&self, names: &[LookedUpName], is_known_empty: &mut bool) {
+        let endpoints = self.current().len();
+        match *is_known_empty {
+            true if endpoints > 0 => {
+                *is_known_empty = false;
+                tracing::info!(to = %self.name, endpoints, "endpoints found again");
+            }
+            false if endpoints == 0 && names.iter().all(|one| one.failure.is_none()) => {
+                *is_known_empty = true;
+                let why = self.nobody().with_remedy();
+                tracing::warn!(to = %self.name, error = %why, "no endpoint left: connections are refused until a lookup finds one");
+            }
+            true | false => {}
         }
     }
 

@@ -79,7 +79,8 @@ impl HttpClient {
     }
 
     /// Sends `request`, whose target is written as the server gets it, and gives the response: the server's, or one of our own that
-    /// says why there is none. It is sent a second time only where nobody can have acted on it.
+    /// says why there is none. It is sent a second time only where nobody can have acted on it, or where acting on it twice is what acting
+    /// on it once is (RFC 9110, 9.2.2).
     pub(in crate::outbound) async fn send(
         &self,
         request: Request<Incoming>,
@@ -105,8 +106,8 @@ impl HttpClient {
                 Err(error) => return own_response(no_connection(&error, &mut entry), error.reason(), entry),
             };
             let (parts, mut body) = message;
-            let copy =
-                (channel.is_reused && body.is_end_stream() && parts.method.is_idempotent()).then(|| parts.clone());
+            let may_be_repeated = body.is_end_stream() && parts.method.is_idempotent() && retry.is_none();
+            let copy = (may_be_repeated && (channel.is_reused || self.has_others())).then(|| parts.clone());
             let request_body = body.progress();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
             let mut request = Request::from_parts(parts, HeldBody::new(body, channel.backlog.clone()));
@@ -175,8 +176,10 @@ impl HttpClient {
                 let failure = EndpointFailure::new(reason, &detail);
                 self.dialler.endpoints.failed_behind_handshake(&channel.origin.endpoint, failure);
             }
+            // One that was new says that something is wrong with the server, which another may not have.
+            let may_be_sent_again = nothing_received && (channel.is_reused || reason.is_endpoint_fault());
             let under_way = self.max_requests - self.requests.available_permits();
-            if let Some(copy) = copy.filter(|_| nothing_received && retry.is_none())
+            if let Some(copy) = copy.filter(|_| may_be_sent_again)
                 && let Some(taken) = self.retries.take(under_way)
             {
                 if let Some(request) = &mut entry.fields.request {
@@ -184,7 +187,7 @@ impl HttpClient {
                 }
                 retry = Some(taken);
                 // Elsewhere, if there is such a place.
-                if self.dialler.endpoints.current().len() > 1 {
+                if self.has_others() {
                     tried.push(Arc::clone(&channel.origin.endpoint));
                 }
                 message = (copy, RequestBody::none());
@@ -192,6 +195,11 @@ impl HttpClient {
             }
             return own_response(server_failure(reason, detail, &mut entry), reason, entry);
         }
+    }
+
+    /// Whether a request that one endpoint has failed may be sent to another.
+    fn has_others(&self) -> bool {
+        self.dialler.settings.attempts > 1 && self.dialler.endpoints.current().len() > 1
     }
 
     /// The Host of the server is what it was configured as, unless the app knows better.

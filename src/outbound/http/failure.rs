@@ -7,7 +7,8 @@ use hyper::StatusCode;
 use super::channel::Channel;
 use crate::http::{HeadRejection, LocalReply, io_cause};
 use crate::io::ReadLimitReached;
-use crate::outbound::error::{CertificateRejection, OutboundError, TRUNCATED, rejection};
+use crate::outbound::certificate_rejection::{CertificateRejection, rejection};
+use crate::outbound::error::{OutboundError, TRUNCATED};
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 use crate::tls::Violation;
 

@@ -127,7 +127,7 @@ fn is_about_the_network(error: &ApiError) -> bool {
         ApiError::TimedOut(_) | ApiError::NoAnswer(_) => true,
         ApiError::Connect { error, .. } => matches!(
             error,
-            AttemptError::ConnectRefused
+            AttemptError::ConnectRefused(_)
                 | AttemptError::ConnectTimeout(_)
                 | AttemptError::ConnectFailed(_)
                 | AttemptError::Local(..)

@@ -16,7 +16,7 @@ pub enum OutboundCloseReason {
     ResolveFailed,
     /// No endpoint accepts.
     #[strum(
-        message = "nobody listens there, or the platform does not let us: `cf add-network-policy A B --protocol tcp --port 61443`"
+        message = "nobody listens there, or the platform does not let us: `cf add-network-policy THIS_APP ITS_APP --protocol tcp --port 61443`"
     )]
     ConnectRefused,
     /// No endpoint has accepted in time.

@@ -24,6 +24,13 @@ impl StreamFailure {
         }
     }
 
+    pub(super) fn violation(self) -> Option<Violation> {
+        match self {
+            Self::Violation(violation) => Some(violation),
+            Self::Truncated | Self::Socket(_) => None,
+        }
+    }
+
     pub(super) fn error(self) -> io::Error {
         match self {
             Self::Violation(violation) => io::Error::new(self.kind(), violation),

@@ -1,5 +1,7 @@
 //! How messages are framed on both sides, as clients see it.
 
+use std::io::Write;
+
 use super::{Front, GET, asked, fields};
 use crate::support::client::Ending;
 use crate::support::http_app::{HttpApp, Reply};
@@ -220,5 +222,21 @@ fn the_head_of_an_answer_has_a_limit() {
         let app = HttpApp::start(move |_| Reply::Send(answer.clone().into_bytes()));
         let front = Front::open(app.addr(), "");
         assert_eq!(front.talk().ask(GET).status(), status, "{length}");
+    }
+}
+
+#[test]
+fn how_a_client_has_broken_tls_is_said_in_words_and_by_the_alert_that_it_was_sent() {
+    let app = HttpApp::saying("ok");
+    let post = "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\na";
+    // In silence, in the middle of a request, and over HTTP/2.
+    for (protocol, request) in [("http/1.1", ""), ("http/1.1", post), ("h2", "")] {
+        let front = Front::open(app.addr(), "");
+        let mut client = front.connector().alpn(&[protocol]).connect(front.sidecar.addr()).unwrap();
+        client.send(request.as_bytes()).unwrap();
+        client.tcp.write_all(&[23, 3, 3, 0, 32]).unwrap();
+        client.tcp.write_all(&[0xaa; 32]).unwrap();
+        let detail = front.sidecar.access_log_entry("client_violation")["detail"].to_string();
+        assert!(detail.contains("a record cannot be decrypted") && detail.contains("BadRecordMac"), "{detail}");
     }
 }

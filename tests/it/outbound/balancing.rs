@@ -70,6 +70,7 @@ fn somebody_else_at_one_of_several_endpoints_is_told_once_and_stands_in_the_stat
     let told: Vec<_> = warnings.filter(|line| line["endpoint_addr"].is_string()).collect();
     let [denied] = &told[..] else { panic!("{told:?}") };
     assert!(denied["message"].as_str().unwrap().starts_with("endpoint denied"), "{denied}");
+    assert!(denied["message"].as_str().unwrap().ends_with("; other endpoints are tried"), "{denied}");
     assert_eq!(
         (&denied["endpoint_addr"], &denied["reason"]),
         (&another.addr().to_string().into(), &"unexpected_identity".into())

@@ -55,6 +55,33 @@ fn a_check_judges_the_settings_and_dials_nobody_unless_it_is_asked_to_and_then_n
 }
 
 #[test]
+fn a_check_says_where_the_rule_stands_that_somebody_else_has_not_met() {
+    let caller = Caller::new();
+    let (_backend, serving) = server("cf:any");
+    let another = format!("cf:app:{}", Credentials::new().spec.app);
+    let file = caller.credentials.dir().join("table.toml");
+    let table = format!("[[outbound]]\nlisten = 0\nto = \"{}\"\nexpect = \"{another}\"\n", serving.addr());
+    std::fs::write(&file, table).unwrap();
+    let (pair, pattern) = (format!("0={}", serving.addr()), format!("{}={another}", serving.addr()));
+    let allow = "--forward-proxy-allow-address=127.0.0.0/8";
+    for (args, place) in [
+        (&["--outbound", &pair, "--outbound-expect", &another][..], "--outbound-expect".to_owned()),
+        (&["--config", file.to_str().unwrap()], "the key expect of its [[outbound]] table".to_owned()),
+        (
+            &["--forward-proxy", "on", allow, "--forward-proxy-to", &pattern],
+            format!("--forward-proxy-to {}=RULE", serving.addr()),
+        ),
+    ] {
+        let mut command = Command::new(VESTIBULE);
+        command.args(["check", "--connect", "--listen", "127.0.0.1:0", "--admin", "off"]).args(args).env_clear();
+        command.env("CF_INSTANCE_CERT", caller.credentials.cert()).env("CF_INSTANCE_KEY", caller.credentials.key());
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let help = format!("see where the route leads, or expect this app by {place}");
+        assert!(text.lines().any(|line| line.trim_end().ends_with(&help)), "{help}: {text}");
+    }
+}
+
+#[test]
 fn a_server_without_tls_is_found_by_the_check() {
     let caller = Caller::new();
     let greeting = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -166,6 +193,34 @@ fn each_finding_says_once_what_helps() {
         let line =
             text.lines().find(|line| line.starts_with("problem") && line.contains("outbound")).unwrap_or_default();
         assert_eq!(line.matches("; ").count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_missing_is_advised_by_the_kind_of_our_own_certificate() {
+    let caller = Caller::new();
+    let ca = caller.credentials.dir().join("ca.crt");
+    std::fs::write(&ca, crate::support::credentials::roots_pem()).unwrap();
+    let text = |args: &[&str]| {
+        let mut command = Command::new(VESTIBULE);
+        command.args(["check", "--listen", "127.0.0.1:0", "--admin", "off", "--outbound-ca", ca.to_str().unwrap()]);
+        command.args(args).env_clear().env("CF_INSTANCE_CERT", caller.credentials.cert());
+        String::from_utf8(command.env("CF_INSTANCE_KEY", caller.credentials.key()).output().unwrap().stdout).unwrap()
+    };
+    let (listener, proxy) =
+        (["--outbound", "0=backend:1"], ["--forward-proxy", "on", "--forward-proxy-to", "*.backend:1"]);
+    assert!(text(&listener).contains("add --outbound-expect cf:app:GUID"), "{}", text(&listener));
+    assert!(text(&proxy).contains("write --forward-proxy-to *.backend:1=cf:app:GUID"), "{}", text(&proxy));
+
+    let plain = rcgen::generate_simple_self_signed(["app.example".to_owned()]).unwrap();
+    std::fs::write(caller.credentials.cert(), plain.cert.pem()).unwrap();
+    std::fs::write(caller.credentials.key(), plain.signing_key.serialize_pem()).unwrap();
+    for (args, advised) in [
+        (&listener[..], "add --outbound-expect dns:NAME, or uri:URI"),
+        (&proxy, "write --forward-proxy-to *.backend:1=dns:NAME, or uri:URI"),
+    ] {
+        let said = text(args);
+        assert!(said.contains(advised) && !said.contains("cf:app:GUID"), "{said}");
     }
 }
 

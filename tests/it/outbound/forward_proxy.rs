@@ -311,7 +311,9 @@ fn whoever_answers_and_is_not_expected_gets_no_byte_of_a_request_nor_of_a_tunnel
         head.starts_with("HTTP/1.1 502 ") && head.contains("x-vestibule-reason: unexpected_identity\r\n"),
         "{head}"
     );
-    assert!(body.contains(&app_guid(&backend)), "{body}");
+    let remedy = format!("or expect this app by --forward-proxy-to {}=RULE\n", serving.addr());
+    assert!(body.contains(&app_guid(&backend)) && body.ends_with(&remedy), "{body}");
+    assert!(!body.contains("--outbound-expect"), "it would change nothing: {body}");
 
     let connect = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", serving.addr());
     let mut app_client = AppClient::at(proxy(&sidecar));

@@ -66,6 +66,7 @@ fn an_answer_of_our_own_names_the_server_that_was_tried_and_the_log_has_it_in_fi
     let addr = line["endpoint_addr"].as_str().unwrap();
     let detail = line["detail"].as_str().unwrap();
     assert!(detail.starts_with("the endpoint refused the connection; start what should listen there"), "{detail}");
+    assert!(detail.ends_with(&format!("--protocol tcp --port {port})")), "{detail}");
     assert_eq!(body, format!("vestibule: localhost:{port} at {addr}: {detail}\n"));
     let connect = format!("CONNECT localhost:{port} HTTP/1.1\r\n\r\n");
     let (_, body) = AppClient::at(proxy(&sidecar)).ask(&connect);

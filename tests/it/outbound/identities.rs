@@ -31,9 +31,15 @@ fn whoever_answers_and_is_not_the_expected_app_gets_no_byte_and_the_app_sees_a_r
     assert_eq!(say(outbound(&sidecar), b"secret"), (vec![], Ending::Reset));
     let entry = entry(&sidecar, "unexpected_identity");
     let detail = entry["detail"].as_str().unwrap();
-    let said =
-        format!("{} has answered, and cf:app:{another} is expected; see where the route leads", app_guid(&backend));
-    assert!(detail.starts_with(&said), "{detail}");
+    let said = format!(
+        "{} has answered, and cf:app:{another} is expected; see where the route leads, or expect this app by the key expect of its [[outbound]] table",
+        app_guid(&backend)
+    );
+    assert_eq!(detail, said);
+    let denied = sidecar.wait_until("the warning", |line| {
+        line["message"].as_str().is_some_and(|message| message.starts_with("endpoint denied"))
+    });
+    assert!(!denied["message"].as_str().unwrap().contains("other endpoints"), "there is no other: {denied}");
     assert_eq!(
         (&entry["server_app"], &entry["bytes_up"]),
         (&backend.credentials.spec.app.to_string().into(), &0.into())
@@ -78,13 +84,16 @@ fn a_server_that_does_not_accept_our_identity_is_named_with_its_alert() {
     assert_eq!(serving.access_log_entry("denied")["client_app"], caller.guid());
 }
 
-/// A server with the certificate of `backend` that speaks `version` alone, and trusts no client at all.
-fn refusing(backend: &Backend, version: &'static SupportedProtocolVersion) -> SocketAddr {
+/// A server with the certificate of `backend` that speaks `version` alone, and trusts no client but those of `anchor`.
+fn trusting(
+    backend: &Backend,
+    version: &'static SupportedProtocolVersion,
+    anchor: CertificateDer<'static>,
+) -> SocketAddr {
     let chain = CertificateDer::pem_file_iter(backend.credentials.cert()).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(backend.credentials.key()).unwrap();
-    // An anchor that has issued nothing, and is called like no CA.
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(Credentials::new().cert()).unwrap()).unwrap();
+    roots.add(anchor).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
     let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
     let config = Arc::new(config.with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap());
@@ -107,11 +116,30 @@ fn refusing(backend: &Backend, version: &'static SupportedProtocolVersion) -> So
 fn who_has_refused_us_is_named_in_either_version_of_tls() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let (caller, backend) = (Caller::new(), Backend::new());
-        let sidecar = caller.dialling(&[refusing(&backend, version)], &app_guid(&backend)).ready();
+        // An anchor that has issued nothing, and is called like no CA.
+        let anchor = CertificateDer::from_pem_file(Credentials::new().cert()).unwrap();
+        let sidecar = caller.dialling(&[trusting(&backend, version, anchor)], &app_guid(&backend)).ready();
         assert_eq!(say(outbound(&sidecar), b"hello"), (vec![], Ending::Reset));
         let entry = entry(&sidecar, "client_certificate_rejected");
         assert_eq!(entry["server_app"], backend.credentials.spec.app.to_string(), "{version:?}: {entry}");
         assert_eq!(entry["rule"], app_guid(&backend), "{version:?}: {entry}");
+    }
+}
+
+#[test]
+fn a_server_that_knows_our_ca_by_name_and_by_another_key_is_told_to_trust_ours() {
+    let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
+    let anchor = CertificateDer::from_pem_slice(authority.roots_pem().as_bytes()).unwrap();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (caller, backend) = (Caller::new(), Backend::new());
+        let server = trusting(&backend, version, anchor.clone());
+        let sidecar = caller.dialling(&[server], &app_guid(&backend)).ready();
+        assert_eq!(say(outbound(&sidecar), b"hello"), (vec![], Ending::Reset));
+        let entry = entry(&sidecar, "client_certificate_rejected");
+        let detail = entry["detail"].as_str().unwrap();
+        assert!(detail.contains("the alert DecryptError") && detail.contains(&caller.guid()), "{version:?}: {detail}");
+        assert!(detail.ends_with("one that it trusts is called alike, and has another key"), "{version:?}: {detail}");
+        assert!(!detail.contains("on that port"), "TLS is spoken there: {detail}");
     }
 }
 

@@ -138,6 +138,16 @@ fn no_data_empties_the_set_and_a_failure_keeps_it() {
     dns.say(NAME, Reply::Addresses(vec![four(2)], 0));
     eventually("the new one", || (endpoints(&sidecar) == 1).then_some(()));
     assert_eq!(say(addr, b"x"), (b"x".to_vec(), Ending::Fin));
+    // That nobody was left, and that somebody is there again, was said once each.
+    let again = sidecar.wait_for("endpoints found again");
+    assert_eq!((&again["level"], &again["endpoints"]), (&"info".into(), &1.into()));
+    let lines = sidecar.lines();
+    let left =
+        |line: &&serde_json::Value| line["message"].as_str().is_some_and(|said| said.starts_with("no endpoint left"));
+    let warned: Vec<_> = lines.iter().filter(left).collect();
+    assert_eq!((warned.len(), &warned[0]["level"]), (1, &"warn".into()), "{warned:?}");
+    let error = warned[0]["error"].as_str().unwrap();
+    assert!(error.contains(NAME) && error.contains("has no address; see whether the server is started"), "{error}");
 }
 
 #[test]
