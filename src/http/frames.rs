@@ -9,7 +9,7 @@ const PREFACE: usize = 24;
 const HEADER: usize = 9;
 
 /// Types of frames (RFC 9113, 6).
-const DATA: u8 = 0;
+pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;

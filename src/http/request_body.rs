@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::body_part::PartSize;
 use super::unread_body::{discard_for_a_moment, discard_to_end, wait_for_end};
 use super::unsent_bytes::{BodyPace, UnsentBytes};
+use super::waiting_frames::WaitingFrames;
 
 /// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -36,6 +37,8 @@ pub(crate) struct RequestBody {
     /// What is read at a time of where it comes from.
     source: PartSize,
     /// How it goes on from there.
+    /// Counts those of its frames that wait, over HTTP/2.
+    waiting: Option<WaitingFrames>,
     pace: Option<BodyPace>,
     progress: Arc<BodyProgress>,
 }
@@ -173,6 +176,7 @@ impl RequestBody {
             filter_trailers,
             keeps_rest: false,
             source: PartSize::default(),
+            waiting: None,
             pace: None,
             progress: Arc::new(progress),
         }
@@ -190,6 +194,7 @@ impl RequestBody {
             filter_trailers: |_| (),
             keeps_rest: false,
             source: PartSize::default(),
+            waiting: None,
             pace: None,
             progress,
         }
@@ -199,6 +204,11 @@ impl RequestBody {
     /// behind the end of the answer does the client not take that for a failure (RFC 9113, 8.1).
     pub(crate) fn keep_rest(&mut self) {
         self.keeps_rest = true;
+    }
+
+    /// Its frames are among those of `waiting` until they are taken.
+    pub(crate) fn count_frames(&mut self, waiting: WaitingFrames) {
+        self.waiting = Some(waiting);
     }
 
     /// It is held back until what is given here is used, or for a while.
@@ -304,6 +314,9 @@ impl Body for RequestBody {
             Some(Err(error)) => self.note_failure(error),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
+                    if let Some(waiting) = self.waiting.as_ref().filter(|_| !data.is_empty()) {
+                        waiting.remove();
+                    }
                     self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
                     if let Some(pace) = &self.pace {
                         pace.add(data.len());

@@ -1,7 +1,7 @@
 //! Whether a response can be read in one way only.
 
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::{Response, StatusCode};
 
 /// What is wrong with `response`, if something could be read in two ways; `asked`: the protocol that the client has asked to switch to.
@@ -24,8 +24,14 @@ pub(crate) fn response_problem<B>(response: &Response<B>, asked: Option<&HeaderV
         () if !lengths.next().is_none_or(is_number) || lengths.next().is_some() => {
             Some("the response's Content-Length is no number, or stands twice")
         }
+        () if fields.keys().any(|name| !is_token(name)) => Some("the response has a field whose name is no token"),
         () => None,
     }
+}
+
+/// Whether a field may be called so (RFC 9110, 5.6.2): the type takes a quotation mark as well.
+pub(crate) fn is_token(name: &HeaderName) -> bool {
+    !name.as_str().contains('"')
 }
 
 /// The number of bytes that Content-Length says; `None`: none (RFC 9110, 8.6).
@@ -57,6 +63,13 @@ mod tests {
         for text in ["", "+1", "-1", "1 ", "0x1", "1,1", "99999999999999999999"] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_field_whose_name_is_no_token_is_a_problem() {
+        let mut response = Response::new(());
+        response.headers_mut().insert(HeaderName::from_bytes(b"x\"y").unwrap(), HeaderValue::from_static("z"));
+        assert!(response_problem(&response, None).is_some());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use hyper::header::{
 
 use super::hop_by_hop::{is_for_proxies, is_unnamed};
 use super::local_reply::REASON;
+use super::response_check::is_token;
 
 /// Where a message ends, whom it is for, and what has to be known before its body. hyper writes none of these over HTTP/1.1 either.
 const HEAD_ALONE: [HeaderName; 15] = [
@@ -30,7 +31,7 @@ const HEAD_ALONE: [HeaderName; 15] = [
 
 /// Whether a trailer may say this (RFC 9110, 6.5.1), as far as it does not depend on who sends it.
 pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
-    !is_for_proxies(name) && !is_unnamed(name) && !HEAD_ALONE.contains(name)
+    is_token(name) && !is_for_proxies(name) && !is_unnamed(name) && !HEAD_ALONE.contains(name)
 }
 
 /// Removes from trailers what none may say.

@@ -19,12 +19,12 @@ use super::fields::{FieldRewrite, filter_request_trailers, may_be_response_trail
 use super::local_reply::{self, is_grpc, own_answer};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
-use super::validate::{ValidatedRequest, validate};
+use super::validate::{ValidatedRequest, head_length, validate};
 use crate::config::AppProtocol;
 use crate::http::{
     BodyLookahead, BodyPace, HeadRejection, PartSize, ROUTE_CHECK, RequestBody, RequestHead, RequestInFlight,
-    RouteCheck, UnsentBytes, content_length, remove_from_response, response_head_length, response_problem,
-    retain_trailer_names,
+    RouteCheck, UnsentBytes, WaitingFrames, content_length, remove_from_response, response_head_length,
+    response_problem, retain_trailer_names,
 };
 use crate::io::BytesSince;
 use crate::telemetry::{RequestLogEntry, RequestReason, StrippedField};
@@ -36,6 +36,9 @@ const BODY_MEMORY: usize = 16 * 1024;
 /// What a client of HTTP/2 may send of one request before the app has taken it, in bytes. Small, because each frame of it takes some hundred bytes
 /// more, however little is in it.
 pub(super) const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
+
+/// A head that came over HTTP/2 is held as it came and as it is written for the app.
+const HEAD_COPIES: usize = 2;
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;
@@ -52,6 +55,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) stream_backlog: Option<Arc<StreamBacklog>>,
     /// How much of its body is read at a time, and what its client has not been sent yet, over HTTP/1.1.
     pub(super) pace: Option<(PartSize, UnsentBytes)>,
+    /// What waits of the bodies that come on its connection, over HTTP/2.
+    pub(super) waiting_frames: Option<WaitingFrames>,
 }
 
 /// Answers `request`, which came by `connection`.
@@ -108,10 +113,20 @@ pub(super) async fn answer(
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let RequestContext { in_flight, upgrade, stream_backlog, pace, .. } = arrival;
+    let RequestContext { in_flight, upgrade, stream_backlog, pace, waiting_frames, .. } = arrival;
     let (part, unsent) = pace.unzip();
-    let forwarded =
-        RequestForwarder { connection, guard, grpc, asked, in_flight, upgrade, stream_backlog, part, unsent };
+    let forwarded = RequestForwarder {
+        connection,
+        guard,
+        grpc,
+        asked,
+        in_flight,
+        upgrade,
+        stream_backlog,
+        part,
+        unsent,
+        waiting_frames,
+    };
     forwarded.send(parts, body, entry).await
 }
 
@@ -197,6 +212,7 @@ struct RequestForwarder<'a> {
     stream_backlog: Option<Arc<StreamBacklog>>,
     part: Option<PartSize>,
     unsent: Option<UnsentBytes>,
+    waiting_frames: Option<WaitingFrames>,
 }
 
 impl RequestForwarder<'_> {
@@ -209,18 +225,21 @@ impl RequestForwarder<'_> {
             body.read_by(part.clone());
         }
         let mut memory = backlogs.reservation();
-        if !body.is_end_stream() {
-            let is_http2 = entry.fields.http_version == "2";
-            let window = CLIENT_STREAM_WINDOW as usize;
-            if is_http2 && let Err(exceeded) = memory.try_resize(window) {
+        let has_body = !body.is_end_stream();
+        if let Some(waiting) = self.waiting_frames.clone() {
+            // Heads are a few bytes on the wire where they repeat what came before.
+            let head = HEAD_COPIES * head_length(&parts.headers);
+            if let Err(exceeded) = memory.try_resize(head + if has_body { CLIENT_STREAM_WINDOW as usize } else { 0 }) {
                 entry.fields.detail = Some(exceeded.to_string());
-                return self.reject(RequestReason::Overloaded, entry, true, None);
+                return self.reject(RequestReason::Overloaded, entry, has_body, None);
             }
-            if is_http2 {
+            if has_body {
                 body.keep_rest();
+                body.count_frames(waiting);
             }
+        } else if has_body {
             // Here reading slows down instead.
-            memory.set(if is_http2 { window } else { BODY_MEMORY });
+            memory.set(BODY_MEMORY);
         }
         if let Some(limit) = config.body_timeout {
             body.set_read_timeout(limit);

@@ -149,8 +149,14 @@ async fn serve_until_idle(
                 None => (Err(HeadRejection::NotHttp), None),
             };
             let may_switch = head.is_ok_and(|head| head.switch.is_some());
-            let arrival =
-                RequestContext { head: Some(head), in_flight, upgrade: Some(&slot), stream_backlog: None, pace };
+            let arrival = RequestContext {
+                head: Some(head),
+                in_flight,
+                upgrade: Some(&slot),
+                stream_backlog: None,
+                pace,
+                waiting_frames: None,
+            };
             let answer = answer(&connection, request, arrival).await;
             if may_switch && !slot.is_set() {
                 heads.resume();

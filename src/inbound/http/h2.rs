@@ -21,7 +21,10 @@ use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, ResponseStallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
-use crate::http::{CALM_DOWN, ControlFrameBudget, FrameScan, HEADERS, TooManyControlFrames, io_cause};
+use crate::http::{
+    CALM_DOWN, ControlFrameBudget, DATA, FrameScan, FrameSlots, HEADERS, TooManyControlFrames, TooManyWaitingFrames,
+    WaitingFrames, io_cause,
+};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
@@ -57,6 +60,10 @@ struct GuardedStream {
     from_client: FrameScan,
     to_client: FrameScan,
     budget: ControlFrameBudget,
+    /// What waits of the bodies of requests.
+    slots: FrameSlots,
+    /// There was no memory for more of that.
+    has_no_slot: bool,
     /// The client has asked for too much.
     is_flooded: bool,
     /// How long a head may take, or what comes in front of all of them.
@@ -73,7 +80,7 @@ struct GuardedStream {
 struct IncompleteHead(Duration);
 
 impl SharedStream {
-    fn new(stream: PacedStream, backlog: Arc<ResponseBacklog>, head_timeout: Duration) -> Self {
+    fn new(stream: PacedStream, backlog: Arc<ResponseBacklog>, slots: FrameSlots, head_timeout: Duration) -> Self {
         let (from_client, to_client) = (FrameScan::of_client(), FrameScan::of_server());
         let budget = ControlFrameBudget::new(Instant::now());
         Self(Arc::new(Mutex::new(GuardedStream {
@@ -82,6 +89,8 @@ impl SharedStream {
             from_client,
             to_client,
             budget,
+            slots,
+            has_no_slot: false,
             is_flooded: false,
             head_timeout,
             head: None,
@@ -100,8 +109,10 @@ impl AsyncRead for SharedStream {
         let before = buf.filled().len();
         let read = Pin::new(&mut guarded.stream).poll_read(cx, buf);
         let (budget, is_flooded) = (&mut guarded.budget, &mut guarded.is_flooded);
-        guarded.from_client.pass(&buf.filled()[before..], |kind, _| {
+        let (slots, has_no_slot) = (&mut guarded.slots, &mut guarded.has_no_slot);
+        guarded.from_client.pass(&buf.filled()[before..], |kind, length| {
             *is_flooded |= budget.take(kind, Instant::now);
+            *has_no_slot |= kind == DATA && slots.take(length).is_err();
             if kind == HEADERS {
                 // Each has a time of its own.
                 guarded.head = None;
@@ -109,6 +120,9 @@ impl AsyncRead for SharedStream {
         });
         if guarded.is_flooded {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, TooManyControlFrames)));
+        }
+        if guarded.has_no_slot {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, TooManyWaitingFrames)));
         }
         if !guarded.from_client.is_within_head() {
             guarded.head = None;
@@ -153,10 +167,12 @@ pub(super) fn serve<'a>(
     let backlogs = &connection.service.budgets.backlogs;
     let backlog = Arc::new(ResponseBacklog::new(backlogs));
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), None);
-    let shared = SharedStream::new(stream, Arc::clone(&backlog), connection.config.head_timeout);
+    let waiting = WaitingFrames::default();
+    let slots = FrameSlots::new(waiting.clone(), backlogs.reservation());
+    let shared = SharedStream::new(stream, Arc::clone(&backlog), slots, connection.config.head_timeout);
     // An `async fn` would go on having room for the stream as it was given.
     async move {
-        let (reason, is_cut) = serve_requests(shared.clone(), &backlog, connection, watch, entry).await;
+        let (reason, is_cut) = serve_requests(shared.clone(), waiting, &backlog, connection, watch, entry).await;
         finish(shared, reason, is_cut, connection).await
     }
 }
@@ -168,8 +184,8 @@ async fn finish(
     is_cut: bool,
     connection: &HttpConnection,
 ) -> ServeResult {
-    let is_flooded = shared.locked().is_flooded;
-    if is_flooded {
+    let is_to_calm_down = shared.locked().is_flooded || shared.locked().has_no_slot;
+    if is_to_calm_down {
         connection.counters.count_goaway();
         if shared.locked().to_client.is_between_frames() {
             // Whoever does not read it has been told.
@@ -195,6 +211,7 @@ async fn finish(
 
 async fn serve_requests(
     shared: SharedStream,
+    waiting: WaitingFrames,
     backlog: &Arc<ResponseBacklog>,
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
@@ -205,6 +222,11 @@ async fn serve_requests(
     let streams = executor.clone();
     let service = service_fn(|request| {
         let (connection, stream_backlog) = (Arc::clone(connection), streams.begin(backlog));
+        // What was never taken of earlier requests is gone with them.
+        if connection.idle_since().is_some() {
+            waiting.clear();
+        }
+        let waiting_frames = Some(waiting.clone());
         // In a box of its own: it is handed on by value before it runs.
         Box::pin(async move {
             let arrival = RequestContext {
@@ -213,6 +235,7 @@ async fn serve_requests(
                 upgrade: None,
                 stream_backlog: Some(stream_backlog),
                 pace: None,
+                waiting_frames,
             };
             Ok::<_, Infallible>(answer(&connection, request, arrival).await)
         })
@@ -301,6 +324,10 @@ async fn serve_requests(
         (None, Some(_)) if shared.locked().is_flooded => {
             entry.set_error(&TooManyControlFrames);
             CloseReason::ClientViolation
+        }
+        (None, Some(_)) if shared.locked().has_no_slot => {
+            entry.set_error(&TooManyWaitingFrames);
+            CloseReason::Overloaded
         }
         (None, Some(_)) if shared.locked().is_late => {
             entry.set_error(&IncompleteHead(config.head_timeout));

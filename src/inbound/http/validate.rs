@@ -7,7 +7,7 @@ use hyper::{Method, Uri, Version};
 
 use super::connection::HttpConnection;
 use crate::config::HttpConfig;
-use crate::http::{MAX_FIELDS, RequestHead, names_server};
+use crate::http::{MAX_FIELDS, RequestHead, is_token, names_server};
 use crate::telemetry::RequestReason;
 
 /// What a field counts beside its bytes in the size of a head (RFC 9113, 6.5.2).
@@ -72,17 +72,21 @@ fn is_without_path(target: &PathAndQuery) -> bool {
     !Uri::from(target.clone()).path().starts_with('/') || target.as_str().starts_with('?')
 }
 
+/// The length of a head in bytes (RFC 9113, 6.5.2), without what says whom it is for.
+pub(super) fn head_length(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
+}
+
 /// What the head scan sees of HTTP/1.1, and hyper passes over in HTTP/2.
 fn validate_http2_fields(fields: &HeaderMap, config: &HttpConfig) -> Result<(), RequestReason> {
-    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum();
-    if fields.len() > config.max_fields.min(MAX_FIELDS) || bytes > config.max_head {
+    if fields.len() > config.max_fields.min(MAX_FIELDS) || head_length(fields) > config.max_head {
         return Err(RequestReason::HeadTooLarge);
     }
     if fields.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(RequestReason::BadFraming);
     }
     let is_padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
-    if fields.values().any(is_padded) {
+    if fields.values().any(is_padded) || fields.keys().any(|name| !is_token(name)) {
         return Err(RequestReason::BadRequest);
     }
     Ok(())

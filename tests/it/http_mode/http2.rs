@@ -279,6 +279,22 @@ fn small_messages_that_an_app_does_not_take_yet_are_no_abuse() {
 }
 
 #[test]
+fn a_field_whose_name_is_no_token_reaches_nobody() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let client = front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap();
+    let mut frames = frames::Frames::begin(client);
+    for (stream, name) in [(1, &b"x\"z"[..]), (3, b"\"x-forwarded-client-cert\"")] {
+        frames.ask_with(stream, name, b"v");
+        let answer = String::from_utf8(frames.answer(stream)).unwrap();
+        assert!(answer.contains("\"reason\":\"bad_request\""), "{answer}");
+    }
+    frames.ask_with(5, b"x-z", b"v");
+    assert_eq!(frames.answer(5), b"ok");
+    assert_eq!(app.asked().len(), 1);
+}
+
+#[test]
 fn refusals_of_a_call_are_statuses_of_grpc() {
     let ((green, _), (_, blue_pair)) = (someone(), someone());
     let backend = Backend::new();

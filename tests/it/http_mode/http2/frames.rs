@@ -119,6 +119,15 @@ impl Frames {
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, &head);
     }
 
+    /// Asks for `/` with one more field, whose name may be any bytes.
+    pub(super) fn ask_with(&mut self, stream: u32, name: &[u8], value: &[u8]) {
+        let text = |text: &[u8]| [&[u8::try_from(text.len()).unwrap()], text].concat();
+        // A literal with a new name, without indexing (RFC 7541, 6.2.2).
+        let field = [&[0x00][..], &text(name), &text(value)].concat();
+        let head = [&[0x82, 0x87, 0x84, 0x41, 1, b'a'][..], &field].concat();
+        self.send(HEADERS, END_STREAM | END_HEADERS, stream, &head);
+    }
+
     /// Begins to send a body of ten bytes to `/` by `method`, of which five come.
     pub(super) fn begin_ten(&mut self, stream: u32, method: &str) {
         let method = [&[0x02, u8::try_from(method.len()).unwrap()], method.as_bytes()].concat();
