@@ -155,15 +155,16 @@ impl Frames {
         }
     }
 
-    /// How much of a body may be on its way at first.
-    fn stream_window(&mut self) -> usize {
+    /// How much of all bodies may be on its way at first, and how much of one.
+    fn windows(&mut self) -> [usize; 2] {
         let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
         // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
         let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).unwrap()[2..].try_into().unwrap();
         // From here on it is so; of the connection's it is said after that.
         self.send(SETTINGS, ACK, 0, &[]);
-        self.next(|frame| frame.stream == 0 && frame.kind == WINDOW_UPDATE);
-        usize::try_from(u32::from_be_bytes(window)).unwrap()
+        let more = self.next(|frame| frame.stream == 0 && frame.kind == WINDOW_UPDATE).payload;
+        let more = u32::from_be_bytes(more.try_into().unwrap());
+        [INITIAL_WINDOW + more, u32::from_be_bytes(window)].map(|window| usize::try_from(window).unwrap())
     }
 
     /// Begins to send a body of any length to `/`.
@@ -174,7 +175,7 @@ impl Frames {
     /// Sends `length` bytes of it, with leave.
     pub(super) fn upload(&mut self, stream: u32, length: usize) {
         const FRAME: usize = 16 * 1024;
-        let mut windows = [usize::try_from(INITIAL_WINDOW).unwrap(), self.stream_window()];
+        let mut windows = self.windows();
         for _ in 0..length.div_ceil(FRAME) {
             while windows.iter().any(|window| *window < FRAME) {
                 let update = self.next(|frame| frame.kind == WINDOW_UPDATE);
@@ -198,13 +199,7 @@ impl Frames {
 
     /// Begins to send a body to `/`, of as many bytes as there is leave to send, in frames of `length` bytes. How many these are.
     pub(super) fn fill(&mut self, stream: u32, length: usize) -> usize {
-        let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
-        // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
-        let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).unwrap()[2..].try_into().unwrap();
-        let bytes = usize::try_from(u32::from_be_bytes(window)).unwrap();
-        // From here on it is so; of the connection's it is said after that.
-        self.send(SETTINGS, ACK, 0, &[]);
-        self.next(|frame| frame.stream == 0 && frame.kind == WINDOW_UPDATE);
+        let [_, bytes] = self.windows();
         self.send(HEADERS, END_HEADERS, stream, &[0x83, 0x87, 0x84, 0x41, 1, b'a']);
         self.send_parts(stream, length, bytes);
         bytes
