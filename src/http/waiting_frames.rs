@@ -44,7 +44,9 @@ pub(crate) struct FrameSlots {
 
 /// There is no memory for the slots of more frames.
 #[derive(Debug, thiserror::Error)]
-#[error("the memory for backlogs is short, and the client has sent many small DATA frames that are not taken yet")]
+#[error(
+    "the memory for backlogs is short, and many small DATA frames of the client are not taken yet; raise the container's memory limit (or --memory-limit), or add instances"
+)]
 pub(crate) struct TooManyWaitingFrames;
 
 impl FrameSlots {
