@@ -15,7 +15,7 @@ subject name:
 
 # All tests
 test:
-    env --default-signal cargo test --locked
+    env --default-signal cargo test --locked --no-fail-fast
 
 # Formats everything
 format:

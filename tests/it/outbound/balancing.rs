@@ -66,8 +66,9 @@ fn somebody_else_at_one_of_several_endpoints_is_told_once_and_stands_in_the_stat
     for _ in 0..10 {
         assert_eq!(say(outbound(&sidecar), b"x"), (b"x".to_vec(), Ending::Fin));
     }
-    let warnings = sidecar.lines().into_iter().filter(|line| line["level"] == "warn");
-    let told: Vec<_> = warnings.filter(|line| line["endpoint_addr"].is_string()).collect();
+    let is_warning = |line: &Value| line["level"] == "warn" && line["endpoint_addr"].is_string();
+    sidecar.wait_until("a warning of the endpoint", is_warning);
+    let told: Vec<_> = sidecar.lines().into_iter().filter(is_warning).collect();
     let [denied] = &told[..] else { panic!("{told:?}") };
     assert!(denied["message"].as_str().unwrap().starts_with("endpoint denied"), "{denied}");
     assert!(denied["message"].as_str().unwrap().ends_with("; other endpoints are tried"), "{denied}");

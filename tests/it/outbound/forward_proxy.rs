@@ -228,11 +228,11 @@ fn what_is_no_request_for_a_listed_server_is_refused_and_nobody_is_dialled() {
     }
     assert!(app.asked().is_empty() && serving.reasons().is_empty(), "{:?}", serving.reasons());
     assert!(!format!("{:?}", sidecar.lines()).contains("hidden"));
-    let details = sidecar.lines_of("request completed");
     for word in ["bad_target", "bad_host", "unknown_method", "two_hosts"] {
-        let named =
-            |line: &&Value| line["detail"].as_str().is_some_and(|detail| detail.starts_with(&format!("{word}: ")));
-        assert!(details.iter().any(|line| named(&line)), "{word}: {details:?}");
+        sidecar.wait_until(word, |line| {
+            line["message"] == "request completed"
+                && line["detail"].as_str().is_some_and(|detail| detail.starts_with(&format!("{word}: ")))
+        });
     }
 }
 
