@@ -20,7 +20,14 @@ use crate::sandbox::EarlyThread;
 use crate::secrets::Plan;
 use crate::sidecar;
 use crate::supervisor::AppCommand;
+use crate::sys::limits;
 use serve::OwnApp;
+
+/// Keeps what is in memory, keys above all, from debuggers and from `/proc`, of our own user too. The first thing that is done, before anything is
+/// read and before an app is started, which could open our memory and read it later. What serves says so where the kernel refuses.
+pub fn keep_memory_private() {
+    let _ = limits::keep_memory_private();
+}
 
 /// Does what was asked for.
 ///
@@ -42,6 +49,8 @@ pub fn execute(command: Command, early: Option<EarlyThread>) -> Result<Exit, Fau
             if config.app.hide_key {
                 app.env_remove.extend(["CF_INSTANCE_KEY".into(), "VESTIBULE_KEY".into()]);
             }
+            // There may be a password in it, by which the app would get past the forward proxy's list.
+            app.env_remove.push("VESTIBULE_OUTBOUND_PROXY".into());
             let secrets = config.secrets.as_ref().map(|secrets| Plan::read(secrets, &std::env::vars_os().collect()));
             Ok(serve::serve(config, Some(OwnApp { command: app, secrets: secrets.transpose()? }), &[], early))
         }

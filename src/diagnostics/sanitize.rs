@@ -102,10 +102,18 @@ pub(crate) fn escape(c: char) -> impl Iterator<Item = char> + Clone {
 }
 
 /// Whether a terminal or an editor would do something at `c` instead of showing it: control characters, those that end a line,
-/// and those that turn the direction of writing (Unicode's Bidi_Control).
+/// those that turn the direction of writing (Unicode's Bidi_Control), and those that nobody sees, by which two texts that differ look alike
+/// (Default_Ignorable_Code_Point).
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'
+                ..='\u{180f}'
+        )
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}')
+        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}')
+        || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -125,6 +133,8 @@ mod tests {
     #[test]
     fn what_would_be_obeyed_is_shown_and_never_cut_in_half() {
         assert_eq!(SafeText::of("a\u{202e}b\nc").as_str(), "a\\u{202e}b\\nc");
+        assert_eq!(SafeText::of("/pa\u{200b}th\u{e0041}").as_str(), "/pa\\u{200b}th\\u{e0041}");
+        assert_eq!(SafeText::of("/größe/路径/🦀").as_str(), "/größe/路径/🦀");
         assert_eq!(SafeText::up_to(8, "a\u{202e}b").as_str(), "a… (2 more)");
     }
 }

@@ -59,8 +59,12 @@ fn programs() -> Result<[BpfProgram; 3], BackendError> {
     let named = |calls: &[i64]| calls.iter().map(|call| (*call, Vec::new())).collect::<BTreeMap<_, _>>();
     let mut allowed = named(ALLOWED);
     allowed.insert(libc::SYS_clone3, Vec::new());
-    for (call, argument) in CONDITIONAL {
-        allowed.insert(*call, rules(argument)?);
+    for (call, alternatives) in CONDITIONAL {
+        let mut rules = Vec::new();
+        for arguments in *alternatives {
+            rules.extend(rules_of(arguments)?);
+        }
+        allowed.insert(*call, rules);
     }
     Ok([
         program(named(FATAL), SeccompAction::Allow, SeccompAction::KillProcess)?,
@@ -69,19 +73,29 @@ fn programs() -> Result<[BpfProgram; 3], BackendError> {
     ])
 }
 
-/// One of which has to be met.
-fn rules(argument: &Argument) -> Result<Vec<SeccompRule>, BackendError> {
-    let rule = |number, compared, value| -> Result<SeccompRule, BackendError> {
-        SeccompRule::new(vec![SeccompCondition::new(number, SeccompCmpArgLen::Dword, compared, value)?])
-    };
+/// One of which has to be met, so that all `arguments` are as they should be.
+fn rules_of(arguments: &[Argument]) -> Result<Vec<SeccompRule>, BackendError> {
+    let mut rules = vec![Vec::new()];
+    for argument in arguments {
+        let met = conditions(*argument)?;
+        rules = rules.iter().flat_map(|rule| met.iter().map(|one| [&rule[..], &[one.clone()]].concat())).collect();
+    }
+    rules.into_iter().map(SeccompRule::new).collect()
+}
+
+/// One of which has to be met, so that `argument` is as it should be.
+fn conditions(argument: Argument) -> Result<Vec<SeccompCondition>, BackendError> {
+    let condition =
+        |number, compared, value: u32| SeccompCondition::new(number, SeccompCmpArgLen::Dword, compared, value.into());
     match argument {
         Argument::OneOf(number, values) => {
-            values.iter().map(|value| rule(*number, SeccompCmpOp::Eq, (*value).into())).collect()
+            values.iter().map(|value| condition(number, SeccompCmpOp::Eq, *value)).collect()
         }
-        Argument::Without(number, bits) => Ok(vec![rule(*number, SeccompCmpOp::MaskedEq((*bits).into()), 0)?]),
-        Argument::With(number, bits) => {
-            Ok(vec![rule(*number, SeccompCmpOp::MaskedEq((*bits).into()), (*bits).into())?])
+        Argument::Masked(number, mask, values) => {
+            values.iter().map(|value| condition(number, SeccompCmpOp::MaskedEq(mask.into()), *value)).collect()
         }
+        Argument::Without(number, bits) => Ok(vec![condition(number, SeccompCmpOp::MaskedEq(bits.into()), 0)?]),
+        Argument::With(number, bits) => Ok(vec![condition(number, SeccompCmpOp::MaskedEq(bits.into()), bits)?]),
     }
 }
 

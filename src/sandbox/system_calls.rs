@@ -6,6 +6,7 @@
 use libc::c_long;
 
 /// What an argument has to be for a call to be allowed, by its number from 0.
+#[derive(Clone, Copy)]
 pub(super) enum Argument {
     /// One of these.
     OneOf(u8, &'static [u32]),
@@ -13,6 +14,8 @@ pub(super) enum Argument {
     Without(u8, u32),
     /// All of these bits are set.
     With(u8, u32),
+    /// Of the first bits, that are set, it has the second.
+    Masked(u8, u32, &'static [u32]),
 }
 
 /// Allowed, whatever their arguments.
@@ -36,11 +39,8 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_bind,
     libc::SYS_accept4,
     libc::SYS_accept,
-    libc::SYS_sendto,
     libc::SYS_recvfrom,
-    libc::SYS_sendmsg,
     libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
     libc::SYS_recvmmsg,
     libc::SYS_shutdown,
     libc::SYS_getsockname,
@@ -82,7 +82,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_fchmod,
-    libc::SYS_fchmodat,
     libc::SYS_flock,
     libc::SYS_umask,
     libc::SYS_inotify_init1,
@@ -127,7 +126,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_geteuid,
     libc::SYS_getgid,
     libc::SYS_getegid,
-    libc::SYS_prlimit64,
     libc::SYS_getrusage,
     libc::SYS_uname,
     libc::SYS_sysinfo,
@@ -155,8 +153,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_link,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_symlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_getdents,
     #[cfg(target_arch = "x86_64")]
@@ -191,17 +187,46 @@ const NETLINK: u32 = libc::AF_NETLINK.unsigned_abs();
 
 const EXECUTABLE: u32 = libc::PROT_EXEC.unsigned_abs();
 
-/// Allowed where an argument is as it should be.
-pub(super) const CONDITIONAL: &[(c_long, Argument)] = &[
-    (libc::SYS_socket, Argument::OneOf(0, &[IPV4, IPV6, UNIX, NETLINK])),
+/// The type of a socket, without its flags.
+const SOCKET_TYPE: u32 = 0xf;
+const STREAM_OR_DATAGRAM: &[u32] = &[libc::SOCK_STREAM.unsigned_abs(), libc::SOCK_DGRAM.unsigned_abs()];
+
+/// TCP and UDP, by name or as what the type means. MPTCP is another one, of whose connections Landlock knows nothing.
+const TCP_OR_UDP: &[u32] = &[0, libc::IPPROTO_TCP.unsigned_abs(), libc::IPPROTO_UDP.unsigned_abs()];
+
+/// Addresses and routes, and sockets.
+const NETLINK_PROTOCOLS: &[u32] = &[libc::NETLINK_ROUTE.unsigned_abs(), libc::NETLINK_SOCK_DIAG.unsigned_abs()];
+
+/// It connects where Landlock does not look.
+const FAST_OPEN: u32 = libc::MSG_FASTOPEN.unsigned_abs();
+
+/// Allowed where arguments are as they should be: all of one of these lists.
+pub(super) const CONDITIONAL: &[(c_long, &[&[Argument]])] = &[
+    (
+        libc::SYS_socket,
+        &[
+            &[
+                Argument::OneOf(0, &[IPV4, IPV6]),
+                Argument::Masked(1, SOCKET_TYPE, STREAM_OR_DATAGRAM),
+                Argument::OneOf(2, TCP_OR_UDP),
+            ],
+            &[Argument::OneOf(0, &[UNIX])],
+            &[Argument::OneOf(0, &[NETLINK]), Argument::OneOf(2, NETLINK_PROTOCOLS)],
+        ],
+    ),
+    (libc::SYS_sendto, &[&[Argument::Without(3, FAST_OPEN)]]),
+    (libc::SYS_sendmsg, &[&[Argument::Without(2, FAST_OPEN)]]),
+    (libc::SYS_sendmmsg, &[&[Argument::Without(3, FAST_OPEN)]]),
+    // Our own limits, and nobody else's.
+    (libc::SYS_prlimit64, &[&[Argument::OneOf(0, &[0])]]),
     // No memory becomes code.
-    (libc::SYS_mmap, Argument::Without(2, EXECUTABLE)),
-    (libc::SYS_mprotect, Argument::Without(2, EXECUTABLE)),
+    (libc::SYS_mmap, &[&[Argument::Without(2, EXECUTABLE)]]),
+    (libc::SYS_mprotect, &[&[Argument::Without(2, EXECUTABLE)]]),
     // Threads, and no process.
-    (libc::SYS_clone, Argument::With(0, libc::CLONE_THREAD.unsigned_abs())),
+    (libc::SYS_clone, &[&[Argument::With(0, libc::CLONE_THREAD.unsigned_abs())]]),
     (
         libc::SYS_prctl,
-        Argument::OneOf(
+        &[&[Argument::OneOf(
             0,
             &[
                 libc::PR_SET_NAME.unsigned_abs(),
@@ -211,12 +236,12 @@ pub(super) const CONDITIONAL: &[(c_long, Argument)] = &[
                 libc::PR_SET_CHILD_SUBREAPER.unsigned_abs(),
                 libc::PR_SET_VMA.unsigned_abs(),
             ],
-        ),
+        )]],
     ),
     // Whether stderr is a terminal, who has it, and modes of sockets: nothing that types for others (TIOCSTI) or changes a device.
     (
         libc::SYS_ioctl,
-        Argument::OneOf(
+        &[&[Argument::OneOf(
             1,
             &[
                 libc::TCGETS as u32,
@@ -228,7 +253,7 @@ pub(super) const CONDITIONAL: &[(c_long, Argument)] = &[
                 libc::FIOCLEX as u32,
                 libc::TIOCOUTQ as u32,
             ],
-        ),
+        )]],
     ),
 ];
 

@@ -3,12 +3,14 @@ use super::*;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs, io};
 
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, ipproto, sendto, socket};
+use rustix::process::{Resource, Rlimit, getppid, prlimit};
 
 use crate::config::resolve::resolve;
 use crate::config::sources::{Environment, Sources};
@@ -107,6 +109,34 @@ fn only_ports_that_are_dialled_are_dialled_and_nothing_listens() {
     assert!(holds(&report, Protection::Seccomp) && listening && raw, "{report:?}");
     // Before Linux 6.7 Landlock does not know of ports.
     assert_eq!(dialled, holds(&report, Protection::LandlockTcp), "{report:?}");
+}
+
+#[test]
+fn ways_around_the_ports_and_the_folders_are_closed_as_well() {
+    let (_root, inside, outside) = folders();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = other.local_addr().unwrap();
+    let config = config(1, &[("cert", &inside.join("tls.crt")), ("key", &inside.join("tls.key"))]);
+    let (report, refusals) = within(&access(&config), || {
+        let opened = |kind, protocol: Option<Protocol>| socket(AddressFamily::INET, kind, protocol).map_err(io::Error::from);
+        let stream = opened(SocketType::STREAM, None).unwrap();
+        let fast_open = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.unsigned_abs());
+        let limit = Rlimit { current: Some(1), maximum: Some(1) };
+        [
+            // Landlock knows nothing of its connections.
+            refused(opened(SocketType::STREAM, Some(ipproto::MPTCP))),
+            refused(opened(SocketType::RAW, Some(ipproto::TCP))),
+            refused(opened(SocketType::SEQPACKET, None)),
+            // Nor that this is one.
+            refused(sendto(&stream, b"x", fast_open, &at).map_err(io::Error::from)),
+            refused(fs::set_permissions(outside.join("tls.key"), fs::Permissions::from_mode(0o666))),
+            refused(prlimit(getppid(), Resource::Core, limit).map_err(io::Error::from)),
+        ]
+    });
+    assert!(holds(&report, Protection::Seccomp), "{report:?}");
+    assert_eq!(refusals, [true; 6]);
+    other.set_nonblocking(true).unwrap();
+    assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody has come");
 }
 
 #[test]

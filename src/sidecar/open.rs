@@ -198,7 +198,7 @@ impl Sidecar {
         descriptors: DescriptorLimit,
     ) -> Result<Running, Fault> {
         let Self { config, admin, metrics, listeners, outbounds, mut rotator, reload, sandbox, launchers, .. } = self;
-        // The app may be debugged all the same, whether it was started or will be: a program that is executed starts anew.
+        // The commands have done so before; whoever embeds us may not.
         if let Err(error) = limits::keep_memory_private() {
             tracing::warn!(%error, "cannot mark the process non-dumpable (PR_SET_DUMPABLE)");
         }

@@ -11,7 +11,6 @@ use crate::exit::{Exit, Fault};
 use crate::sandbox::{Access, EarlyThread, SandboxReport, enter};
 use crate::secrets::Plan;
 use crate::supervisor::{AppCommand, AppLauncher, HookLauncher, LaunchJob, launch_app, launch_hooks, proxy_socket};
-use crate::sys::limits;
 use crate::telemetry;
 
 impl Sidecar {
@@ -68,8 +67,6 @@ fn log(report: &SandboxReport, access: &Access) {
 /// # Errors
 /// [`Exit::Usage`]: somebody has.
 pub fn launch(job: LaunchJob, words: &[OsString]) -> Result<Exit, Fault> {
-    // For a moment there are secrets in it.
-    let _ = limits::keep_memory_private();
     let socket = proxy_socket().map_err(|error| {
         Fault::new(Exit::Usage, format!("this command is for processes of ours alone ({error})"))
             .with_help("see --sandbox")

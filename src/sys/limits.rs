@@ -44,9 +44,9 @@ pub(crate) fn process_memory_limit() -> Option<u64> {
 }
 
 /// Has the kernel keep our memory, in which keys are, from core dumps and from debuggers of the same user: an app that runs
-/// under our user could read them there.
+/// under our user could read them there. What was opened before stays open, so it comes before anything else of the user's can know of us.
 ///
-/// To be called after the app has been started: its memory is its own business (and a program that is executed starts anew).
+/// The app's memory is its own business: a program that is executed starts anew.
 ///
 /// # Errors
 /// The kernel's, when it refuses.

@@ -15,7 +15,7 @@ use crate::telemetry::{CloseReason, Counters};
 use crate::tls::Negotiated;
 
 /// The target of the events that are access log entries; it sets them apart from the rest of the log.
-pub const ACCESS_LOG_TARGET: &str = "access";
+pub const ACCESS_LOG_TARGET: &str = "vestibule::access_log";
 
 /// The fields of an access log entry and what they mean, in their order; for the manual.
 pub const FIELDS: [(&str, &str); 31] = [

@@ -70,9 +70,9 @@ static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
 /// written costs one relaxed load, of tracing's own copy of the level.
 struct Threshold;
 
-/// Crates that have something to say of each packet that they get, so that whoever sends those would fill the log. What comes of it is said by
-/// us, once; theirs is for whoever looks closer.
-const TALKATIVE: &str = "hickory_";
+/// What is said by us. Libraries have something to say of each packet or frame that they get, so that whoever sends those would fill the
+/// log, past every limiter. What comes of it is said by us, once; theirs is for whoever looks closer.
+const OURS: &str = env!("CARGO_PKG_NAME");
 
 impl Threshold {
     fn passes(metadata: &Metadata<'_>) -> bool {
@@ -82,7 +82,7 @@ impl Threshold {
 }
 
 fn is_kept_back(metadata: &Metadata<'_>, level: LogLevel) -> bool {
-    filter(level) < LevelFilter::DEBUG && metadata.target().starts_with(TALKATIVE)
+    filter(level) < LevelFilter::DEBUG && !metadata.target().starts_with(OURS)
 }
 
 impl<S> Filter<S> for Threshold {
@@ -116,7 +116,7 @@ mod tests {
     use crate::telemetry::format::tests::SharedOutput;
 
     #[test]
-    fn what_the_resolver_says_of_each_packet_is_for_whoever_looks_closer() {
+    fn what_libraries_say_of_each_packet_is_for_whoever_looks_closer() {
         let passes = |level| {
             let sink = SharedOutput::default();
             let writer = sink.clone();
@@ -126,6 +126,7 @@ mod tests {
             let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_filter(asked);
             tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
                 tracing::warn!(target: "hickory_net::udp::udp_client_stream", "theirs");
+                tracing::error!(target: "h2::proto::ping_pong", "theirs");
                 tracing::warn!(target: "vestibule::outbound", "ours");
             });
             let text = sink.take();

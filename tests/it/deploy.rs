@@ -258,6 +258,40 @@ fn systemd_finds_nothing_wrong_with_its_units() {
 }
 
 #[test]
+fn a_pair_in_a_folder_changes_nothing_but_where_the_pair_is() {
+    let command = |name: &str| {
+        let text = fs::read_to_string(folder().join("systemd").join(name)).unwrap();
+        let line = text.lines().rfind(|line| line.starts_with("ExecStart=")).unwrap().to_owned();
+        line.replace("/etc/vestibule/tls/", "PAIR/").replace("${CREDENTIALS_DIRECTORY}/", "PAIR/")
+    };
+    assert_eq!(command("vestibule.service.d/folder.conf"), command("vestibule.service"));
+}
+
+#[test]
+fn the_sandbox_may_be_entered_under_systemds_filter() {
+    if !can(&["systemd-analyze", "--version"]) {
+        return lacks("systemd-analyze");
+    }
+    let unit = fs::read_to_string(folder().join("systemd/vestibule.service")).unwrap();
+    let filter = unit.lines().find_map(|line| line.strip_prefix("SystemCallFilter=")).unwrap();
+    let (mut allowed, mut left) = (BTreeSet::new(), filter.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    while let Some(name) = left.pop() {
+        if !allowed.insert(name.clone()) || !name.starts_with('@') {
+            continue;
+        }
+        let output = Command::new("systemd-analyze").args(["syscall-filter", &name]).output().unwrap();
+        assert!(output.status.success(), "{name}");
+        let of_group = String::from_utf8(output.stdout).unwrap();
+        let members = of_group.lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#') && !line.is_empty());
+        left.extend(members.map(str::to_owned));
+    }
+    assert!(allowed.len() > 200, "{allowed:?}");
+    for call in ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "prctl", "seccomp"] {
+        assert!(allowed.contains(call), "{call} is not allowed, and --sandbox would do without");
+    }
+}
+
+#[test]
 fn the_bosh_package_makes_the_program_that_diego_starts() {
     let folder = folder().join("bosh/packages/proxy");
     let spec = documents("bosh/packages/proxy/spec");

@@ -1,6 +1,7 @@
 //! The entrypoint: what the app is told, how it is waited for, and how everything ends in time.
 
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 use crate::support::client::{Connector, Ending, connector};
 use crate::support::credentials::Credentials;
-use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::machine::lacks;
+use crate::support::sidecar::{Setup, Sidecar, VESTIBULE};
 use crate::support::{TEST_TIMEOUT, app, eventually, within};
 
 /// Listens after the seconds in argument 1, answers `n` connections (argument 2) with a line, and then ends as argument 3
@@ -319,4 +321,30 @@ fn a_port_that_the_app_could_take_is_none_of_ours() {
         assert!(connector(credentials.instance()).connect(sidecar.addr()).is_err());
     }
     TcpListener::bind(("127.0.0.1", port)).unwrap();
+}
+
+/// Without `strace` this is left out: nobody but the process itself can ask for its mark.
+#[test]
+fn our_memory_is_marked_as_our_own_before_anything_is_read_and_before_the_app_is_there() {
+    let credentials = Credentials::new();
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    for sandbox in ["off", "best-effort"] {
+        let traced = Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=prctl,openat,open,execve", "-o"])
+            .arg(trace.path())
+            .args([VESTIBULE, "run", "--listen", "127.0.0.1:0", "--sandbox", sandbox, "--", "true"])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("CF_INSTANCE_CERT", credentials.cert())
+            .env("CF_INSTANCE_KEY", credentials.key())
+            .output();
+        let calls = fs::read_to_string(trace.path()).unwrap();
+        if traced.is_err() || calls.is_empty() {
+            return lacks("strace");
+        }
+        let at = |what: &str| calls.find(what).unwrap_or_else(|| panic!("{sandbox}: no {what} in {calls}"));
+        let marked = at("PR_SET_DUMPABLE, SUID_DUMP_DISABLE");
+        assert!(marked < at(credentials.key().to_str().unwrap()), "{sandbox}: {calls}");
+        assert!(marked < at("/true\", [\"true\"]"), "{sandbox}: {calls}");
+    }
 }

@@ -122,6 +122,23 @@ fn an_image_is_built_of_all_that_a_build_reads() {
 }
 
 #[test]
+fn the_version_is_the_same_wherever_it_stands() {
+    let version = env!("CARGO_PKG_VERSION");
+    for file in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let lock: toml::Table = read(file).parse().unwrap();
+        let ours =
+            lock["package"].as_array().unwrap().iter().find(|package| package["name"].as_str() == Some("vestibule"));
+        assert_eq!(ours.unwrap()["version"].as_str(), Some(version), "{file}: run cargo check there");
+    }
+    for (file, written) in [
+        ("docs/man/vestibule.1", format!("\"vestibule {version}\"")),
+        ("docs/containers.md", format!("registry.example.com/vestibule:{version}\n")),
+    ] {
+        assert!(read(file).contains(&written), "{file} names another version than {version}; see RELEASING.md");
+    }
+}
+
+#[test]
 fn every_recipe_that_ci_calls_is_one_of_the_justfile() {
     let justfile = read("justfile");
     let recipes = recipes(&justfile);

@@ -173,6 +173,19 @@ fn a_client_that_asks_for_nothing_but_answers_to_pings_is_told_to_calm_down() {
 }
 
 #[test]
+fn what_a_client_sends_without_sense_fills_no_log() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "--log-level info");
+    let mut frames = frames::Frames::begin(front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap());
+    (0..20).for_each(|_| frames.answer_no_ping());
+    frames.ask(1);
+    assert_eq!(frames.answer(1), b"ok");
+    front.sidecar.wait_for("request completed");
+    let lines = front.sidecar.lines();
+    assert!(lines.iter().all(|line| line["level"] == "info"), "{lines:#?}");
+}
+
+#[test]
 fn a_client_that_tells_of_each_four_kilobytes_that_it_has_read_gets_a_large_answer() {
     const LARGE: usize = 24 << 20;
     let app = HttpApp::handing_over(|mut stream| {

@@ -313,6 +313,11 @@ impl Frames {
         self.send(PING, ACK, 0, &ping.payload);
     }
 
+    /// Answers a PING that nobody has sent.
+    pub(super) fn answer_no_ping(&mut self) {
+        self.send(PING, ACK, 0, &[7; 8]);
+    }
+
     /// Waits for the answer to a PING of ours.
     pub(super) fn pinged(&mut self) {
         self.next(|frame| frame.kind == PING && frame.flags & ACK != 0);
