@@ -81,6 +81,11 @@ impl HeadRules {
 }
 
 impl Upgrades {
+    /// Whether a connection may become nothing else.
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::Listed(listed) if listed.is_empty())
+    }
+
     /// Whether a connection may become `protocol`, which is one.
     pub(super) fn allow(&self, protocol: &[u8]) -> bool {
         let lower = protocol.to_ascii_lowercase();

@@ -24,6 +24,7 @@ mod response_check;
 mod response_tracker;
 mod route_check;
 mod scanned_stream;
+pub(crate) mod stream_memory;
 mod trailers;
 mod unread_body;
 mod unsent_bytes;
@@ -46,7 +47,9 @@ pub(crate) use host_check::{NamedHost, names_only, names_server};
 pub(crate) use keep_alive_ender::KeepAliveEnder;
 pub(crate) use local_reply::LocalReply;
 pub(crate) use request_body::{BodyProgress, RequestBody, io_cause, is_malformed};
-pub(crate) use response_check::{content_length, is_token, response_head_length, response_problem};
+pub(crate) use response_check::{
+    MAX_RESPONSE_FIELDS, content_length, is_token, response_head_length, response_problem,
+};
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};
 pub(crate) use scanned_stream::{PeerClosed, ScannedStream};

@@ -5,10 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
+use super::stream_memory::FRAME_SLOT;
 use crate::budget::{BudgetExceeded, Reservation};
-
-/// What a slot takes, in bytes.
-const SLOT: usize = 256;
 
 /// Slots are accounted for by so many at a time, and the first ones not at all: a connection without small frames needs no more.
 const STEP: usize = 64;
@@ -65,7 +63,7 @@ impl FrameSlots {
             return Ok(());
         }
         self.most += STEP;
-        self.reservation.try_resize(self.most * SLOT)
+        self.reservation.try_resize(self.most * FRAME_SLOT)
     }
 }
 

@@ -143,9 +143,6 @@ impl AppExchange {
 impl AppResponseBody {
     /// `inner`, with all that is held until it has ended.
     pub(super) fn new(inner: Incoming, exchange: AppExchange, stream_backlog: Option<Arc<StreamBacklog>>) -> Self {
-        if let Some(stream_backlog) = &stream_backlog {
-            stream_backlog.begin();
-        }
         let request_body = Arc::clone(&exchange.request_body);
         let mut body =
             Self { inner, exchange: Some(Box::new(exchange)), stream_backlog, whole: None, request_body, memory: None };

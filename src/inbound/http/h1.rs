@@ -13,9 +13,9 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::answer::{RequestContext, answer};
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
-use super::forward::{RequestContext, answer};
 use super::ready::ServeResult;
 use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;

@@ -14,13 +14,17 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
+use super::answer::{RequestContext, answer};
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
-use super::forward::{CLIENT_STREAM_WINDOW, RequestContext, answer};
 use super::ready::ServeResult;
 use super::response_backlog::{ResponseBacklog, ResponseStallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
+use crate::config::AppProtocol;
+use crate::http::stream_memory::{
+    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, MAX_SEND_BUFFER, MAX_STREAMS, STREAM_OVER_H2C, STREAM_OVER_HTTP1,
+};
 use crate::http::{
     CALM_DOWN, ControlFrameBudget, DATA, FrameScan, FrameSlots, HEADERS, TooManyControlFrames, TooManyWaitingFrames,
     WaitingFrames, io_cause,
@@ -29,21 +33,11 @@ use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 
-/// Streams of one client at once.
-const MAX_STREAMS: u32 = 100;
-
 /// Streams that a client may reset before anything became of them.
 const MAX_PENDING_RESETS: usize = 20;
 
-/// What a client may send of all its requests before the app has taken it, in bytes. It is large because h2 judges by it how many small frames
-/// are abuse: what fills one stream's window with messages of eight bytes must not be.
-const CLIENT_CONNECTION_WINDOW: u32 = 64 * CLIENT_STREAM_WINDOW;
-
 /// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
 const OWN_REFUSAL: u32 = 64 * 1024;
-
-/// What of one answer waits for the client to take it, in bytes.
-const MAX_SEND_BUFFER: usize = 64 * 1024;
 
 /// How long a client that is told to calm down is given to hear it.
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
@@ -218,10 +212,15 @@ async fn serve_requests(
     entry: &mut AccessLogEntry,
 ) -> (CloseReason, bool) {
     let config = &connection.config;
-    let executor = StreamExecutor::new(config.window_timeout);
+    let cost = match config.app_protocol {
+        AppProtocol::Http1 => STREAM_OVER_HTTP1,
+        AppProtocol::H2c => STREAM_OVER_H2C,
+    };
+    let executor = StreamExecutor::new(config.window_timeout, cost);
     let streams = executor.clone();
     let service = service_fn(|request| {
         let (connection, stream_backlog) = (Arc::clone(connection), streams.begin(backlog));
+        let begun = Arc::clone(&stream_backlog);
         // What was never taken of earlier requests is gone with them.
         if connection.idle_since().is_some() {
             waiting.clear();
@@ -237,7 +236,9 @@ async fn serve_requests(
                 pace: None,
                 waiting_frames,
             };
-            Ok::<_, Infallible>(answer(&connection, request, arrival).await)
+            let response = answer(&connection, request, arrival).await;
+            begun.begin();
+            Ok::<_, Infallible>(response)
         })
     });
     let mut serving = pin!(

@@ -2,6 +2,7 @@
 //!
 //! handshake → request → judge → rewrite → app → answer → entry of the request; and at the end the connection's own
 
+mod answer;
 mod app;
 mod authorize;
 mod body;
@@ -15,6 +16,8 @@ mod h2;
 mod local_reply;
 mod plaintext;
 mod ready;
+mod refuse;
+mod respond;
 mod response_backlog;
 pub(super) mod service;
 mod slow_reader;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::budget::{MemoryBudget, Reservation};
 use crate::http::CountedBytes;
+use crate::http::stream_memory::StreamCost;
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -40,6 +41,8 @@ pub(super) struct ResponseBacklog {
     pub(super) grew: Notify,
     /// It is the socket that takes nothing.
     is_blocked: AtomicBool,
+    /// Streams that are run.
+    streams: AtomicUsize,
 }
 
 /// Looks, once a second, whether a connection that keeps more than it may goes on at all.
@@ -53,6 +56,8 @@ pub(super) struct ResponseStallCheck {
 #[derive(Debug)]
 pub(super) struct StreamBacklog {
     backlog: Arc<ResponseBacklog>,
+    /// There is memory for it.
+    is_admitted: bool,
     /// Its answer waits for room.
     waits: AtomicBool,
     /// Parts of the answer that there was room for.
@@ -84,6 +89,7 @@ impl ResponseBacklog {
             kept: AtomicUsize::new(0),
             grew: Notify::new(),
             is_blocked: AtomicBool::new(false),
+            streams: AtomicUsize::new(0),
         }
     }
 
@@ -148,9 +154,10 @@ impl ResponseStallCheck {
 }
 
 impl StreamBacklog {
-    fn new(backlog: &Arc<ResponseBacklog>) -> Self {
+    fn new(backlog: &Arc<ResponseBacklog>, is_admitted: bool) -> Self {
         Self {
             backlog: Arc::clone(backlog),
+            is_admitted,
             waits: AtomicBool::new(false),
             parts: AtomicU64::new(0),
             kept: AtomicUsize::new(0),
@@ -159,7 +166,12 @@ impl StreamBacklog {
         }
     }
 
-    /// Its answer has begun.
+    /// Whether there is memory for it.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.is_admitted
+    }
+
+    /// Its answer has begun, the app's or one of our own.
     pub(super) fn begin(&self) {
         self.waits.store(true, Ordering::Relaxed);
     }
@@ -213,33 +225,73 @@ impl StreamBacklog {
     }
 }
 
+/// What a stream takes of the room there is, as long as it is run.
+#[derive(Debug)]
+struct StreamMemory {
+    backlog: Arc<ResponseBacklog>,
+    reservation: Reservation,
+    cost: StreamCost,
+}
+
+impl StreamMemory {
+    /// That of the next stream of a connection with this `backlog`. Its only one takes it however short memory is.
+    fn of_next(backlog: &Arc<ResponseBacklog>, cost: StreamCost) -> Self {
+        let mut reservation = backlog.budget.reservation();
+        match backlog.streams.fetch_add(1, Ordering::Relaxed) {
+            0 => reservation.set(cost.always),
+            // Whoever has nothing reserved is refused.
+            _ => drop(reservation.try_resize(cost.always)),
+        }
+        Self { backlog: Arc::clone(backlog), reservation, cost }
+    }
+
+    /// Whether its client leaves room has changed.
+    fn note_waits(&mut self, waits: bool) {
+        if self.reservation.bytes() > 0 {
+            self.reservation.set(self.cost.always + if waits { self.cost.unasked } else { 0 });
+        }
+    }
+
+    fn is_admitted(&self) -> bool {
+        self.backlog.budget.limit().is_none() || self.reservation.bytes() > 0
+    }
+}
+
+impl Drop for StreamMemory {
+    fn drop(&mut self) {
+        self.backlog.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs the streams of one connection, and gives up those whose clients leave no room for too long.
 #[derive(Debug, Clone)]
 pub(super) struct StreamExecutor {
     limit: Option<Duration>,
+    cost: StreamCost,
     /// That of the stream which hyper runs next: it asks for the future of an answer, and runs it before it asks for another.
-    next: Arc<Mutex<Option<Arc<StreamBacklog>>>>,
+    next: Arc<Mutex<Option<(Arc<StreamBacklog>, StreamMemory)>>>,
 }
 
 impl StreamExecutor {
-    /// For clients that may leave no room for `limit`; `None`: for ever.
-    pub(super) fn new(limit: Option<Duration>) -> Self {
-        Self { limit, next: Arc::default() }
+    /// For clients that may leave no room for `limit`; `None`: for ever. Each stream takes so much as `cost` says.
+    pub(super) fn new(limit: Option<Duration>, cost: StreamCost) -> Self {
+        Self { limit, cost, next: Arc::default() }
     }
 
     /// The room of the stream that is run next, on a connection with this `backlog`.
     pub(super) fn begin(&self, backlog: &Arc<ResponseBacklog>) -> Arc<StreamBacklog> {
-        let stream_backlog = Arc::new(StreamBacklog::new(backlog));
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stream_backlog));
+        let memory = StreamMemory::of_next(backlog, self.cost);
+        let stream_backlog = Arc::new(StreamBacklog::new(backlog, memory.is_admitted()));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&stream_backlog), memory));
         stream_backlog
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        let stream_backlog = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(stream_backlog) = stream_backlog else { return drop(tokio::spawn(stream)) };
-        let mut wait = BacklogWait { stream_backlog, limit: self.limit, timer: None };
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((stream_backlog, memory)) = next else { return drop(tokio::spawn(stream)) };
+        let mut wait = BacklogWait { stream_backlog, limit: self.limit, timer: None, memory };
         // One that is given up is dropped, and h2 resets it.
         tokio::spawn(async move {
             let mut stream = pin!(stream);
@@ -253,6 +305,7 @@ struct BacklogWait {
     stream_backlog: Arc<StreamBacklog>,
     limit: Option<Duration>,
     timer: Option<Box<WaitTimer>>,
+    memory: StreamMemory,
 }
 
 struct WaitTimer {
@@ -266,8 +319,15 @@ impl BacklogWait {
     /// Ready once it was too long.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stream_backlog = &self.stream_backlog;
-        if !stream_backlog.waits.load(Ordering::Relaxed) {
+        let waits = stream_backlog.waits.load(Ordering::Relaxed);
+        self.memory.note_waits(waits);
+        if !waits {
             return Poll::Pending;
+        }
+        if !stream_backlog.is_admitted && stream_backlog.backlog.is_under_pressure() {
+            // It was told so as far as its client lets us.
+            stream_backlog.is_stalled.store(true, Ordering::Relaxed);
+            return Poll::Ready(());
         }
         let look = self.limit.map_or(CHECK_INTERVAL, |limit| limit.min(CHECK_INTERVAL));
         let parts = stream_backlog.parts.load(Ordering::Relaxed);

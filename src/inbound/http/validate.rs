@@ -7,7 +7,7 @@ use hyper::{Method, Uri, Version};
 
 use super::connection::HttpConnection;
 use crate::config::HttpConfig;
-use crate::http::{MAX_FIELDS, RequestHead, is_token, names_server};
+use crate::http::{MAX_FIELDS, RequestHead, content_length, is_token, names_server};
 use crate::telemetry::RequestReason;
 
 /// What a field counts beside its bytes in the size of a head (RFC 9113, 6.5.2).
@@ -82,7 +82,9 @@ fn validate_http2_fields(fields: &HeaderMap, config: &HttpConfig) -> Result<(), 
     if fields.len() > config.max_fields.min(MAX_FIELDS) || head_length(fields) > config.max_head {
         return Err(RequestReason::HeadTooLarge);
     }
-    if fields.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+    // h2 reads an empty one as 0.
+    if lengths.next().is_some_and(|length| content_length(length).is_none()) || lengths.next().is_some() {
         return Err(RequestReason::BadFraming);
     }
     let is_padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();

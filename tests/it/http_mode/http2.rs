@@ -308,6 +308,30 @@ fn a_field_whose_name_is_no_token_reaches_nobody() {
 }
 
 #[test]
+fn an_empty_length_is_no_length() {
+    let app = HttpApp::saying("ok");
+    let front = Front::open(app.addr(), "");
+    let client = front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap();
+    let mut frames = frames::Frames::begin(client);
+    frames.ask_with(1, b"content-length", b"");
+    let answer = String::from_utf8(frames.answer(1)).unwrap();
+    assert!(answer.contains("\"reason\":\"bad_framing\""), "{answer}");
+    frames.ask_with(3, b"content-length", b"0");
+    assert_eq!(frames.answer(3), b"ok");
+    assert_eq!(app.asked().len(), 1);
+}
+
+#[test]
+fn an_app_of_http2_has_as_many_fields_in_an_answer_as_one_of_http1() {
+    let front = Front::open(h2c::echo(), "--app-protocol h2c");
+    let client = h2(&front);
+    for (path, status) in [("/fields-400", 200), ("/fields-513", 502)] {
+        assert_eq!(client.ask(request(path), vec![]).unwrap().status, status, "{path}");
+    }
+    assert_eq!(front.refused("app_bad_answer")["detail"], "the response has more than 512 fields");
+}
+
+#[test]
 fn refusals_of_a_call_are_statuses_of_grpc() {
     let ((green, _), (_, blue_pair)) = (someone(), someone());
     let backend = Backend::new();

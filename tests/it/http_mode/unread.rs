@@ -12,7 +12,7 @@ use crate::metrics::Measured;
 use crate::relay::anonymous_kib;
 use crate::support::client::{Client, connector};
 use crate::support::eventually;
-use crate::support::http_app::HttpApp;
+use crate::support::http_app::{HttpApp, Reply};
 
 /// An app that answers each request without end.
 fn torrent() -> HttpApp {
@@ -189,6 +189,61 @@ fn answers_over_http2_that_their_connection_has_no_room_for_are_reset_when_memor
         frames.ping(1);
         frames.skip_to_pong();
     }
+}
+
+/// An app that never answers requests for `/slow`.
+fn slow() -> HttpApp {
+    HttpApp::start(|asked| match asked.head.contains(" /slow ") {
+        true => Reply::HandOver(std::mem::forget),
+        false => Reply::ok("ok"),
+    })
+}
+
+#[test]
+fn requests_over_http2_are_paid_for_until_they_are_answered_and_each_client_has_one_however_short_memory_is() {
+    let (backend, app) = (Backend::new(), slow());
+    let measured = short(&backend, &app);
+    let h2 = connector(backend.credentials.instance()).alpn(&["h2"]);
+    let mut greedy = Frames::begin(h2.connect(measured.sidecar.addr()).unwrap());
+    (0..60).for_each(|n| greedy.ask_for(2 * n + 1, "/slow"));
+    let refused = String::from_utf8(greedy.answer(119)).unwrap();
+    assert!(refused.contains("\"reason\":\"overloaded\""), "{refused}");
+    let limit = limit(&measured);
+    let spent = held(&measured);
+    assert!(spent > limit / 2.0 && spent <= limit, "{spent} of {limit}");
+    assert!(app.asked().len() < 30, "what there is no memory for does not get to the app");
+    let mut other = Frames::begin(h2.connect(measured.sidecar.addr()).unwrap());
+    other.ask(1);
+    assert_eq!(other.answer(1), b"ok");
+    greedy.reset_connection();
+    eventually("room again", || (held(&measured) < limit / 8.0).then_some(()));
+    (0..4).for_each(|n| other.ask(2 * n + 3));
+    (0..4).for_each(|n| assert_eq!(other.answer(2 * n + 3), b"ok"));
+}
+
+#[test]
+fn a_refusal_that_its_client_leaves_no_room_for_is_let_go_of_at_once_where_memory_is_short() {
+    let (backend, app) = (Backend::new(), slow());
+    let measured = short(&backend, &app);
+    let h2 = connector(backend.credentials.instance()).alpn(&["h2"]);
+    let mut greedy = Frames::begin_with_window(h2.connect(measured.sidecar.addr()).unwrap(), 0);
+    (0..60).for_each(|n| greedy.ask_for(2 * n + 1, "/slow"));
+    // CANCEL (RFC 9113, 7).
+    assert_eq!(greedy.reset(119), 8);
+    greedy.ping(1);
+    greedy.skip_to_pong();
+}
+
+#[test]
+fn an_answer_of_our_own_that_its_client_leaves_no_room_for_is_reset_in_the_end_too() {
+    let app = HttpApp::saying("hello");
+    let front = Front::open(app.addr(), "--h2-window-timeout 300ms");
+    let connector = front.connector().alpn(&["h2"]);
+    let mut frames = Frames::begin_with_window(connector.connect(front.sidecar.addr()).unwrap(), 0);
+    frames.ask_for(1, "*");
+    assert_eq!(frames.reset(1), 8);
+    assert_eq!(front.refused("bad_request")["status"], 400);
+    assert!(app.asked().is_empty());
 }
 
 #[test]

@@ -17,20 +17,15 @@ use super::stream::ResettingStream;
 use super::totals::{AppTotals, CountedConnection};
 use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
-use crate::http::{PartSize, RequestBody, UnsentBytes};
+use crate::http::stream_memory::{APP_CONNECTION_WINDOW, APP_STREAM_WINDOW};
+use crate::http::{MAX_RESPONSE_FIELDS, PartSize, RequestBody, UnsentBytes};
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
 
-/// The longest head of an answer, in bytes, and its fields.
+/// The longest head of an answer, in bytes.
 pub(in crate::inbound::http) const MAX_ANSWER_HEAD: usize = 256 * 1024;
-const MAX_ANSWER_FIELDS: usize = 512;
 
 /// The most that may come before an answer, its head included: some apps tell of their progress first (RFC 9110, 15.2).
 const MAX_BEFORE_ANSWER: u64 = 2 * MAX_ANSWER_HEAD as u64;
-
-/// What an app that speaks HTTP/2 may send of one answer before the client has taken it, and of all of them, in bytes. The second is large
-/// because h2 judges by it how many small frames are abuse: what fills the first with messages of some bytes must not be.
-const APP_STREAM_WINDOW: u32 = 64 * 1024;
-const APP_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// What is spoken on.
 type AppSocket = MeteredStream<ResettingStream>;
@@ -120,7 +115,7 @@ impl AppConnection {
     async fn speak_http1(mut stream: AppSocket, count_guard: CountedConnection) -> hyper::Result<Self> {
         let (unsent, part) = (stream.get_mut().unsent().clone(), stream.get_mut().part().clone());
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(MAX_ANSWER_HEAD + 8 * 1024).max_headers(MAX_ANSWER_FIELDS);
+        builder.max_buf_size(MAX_ANSWER_HEAD + 8 * 1024).max_headers(MAX_RESPONSE_FIELDS);
         let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await?;
         let (leave, left) = oneshot::channel();
         let driver = OwnedTask::spawn(async move {

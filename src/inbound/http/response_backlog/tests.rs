@@ -4,6 +4,7 @@ use hyper::body::Buf;
 
 use super::*;
 use crate::budget::Budgets;
+use crate::http::stream_memory::STREAM_OVER_HTTP1;
 
 fn backlog(limit: Option<u64>) -> Arc<ResponseBacklog> {
     Arc::new(ResponseBacklog::new(&Budgets::new(None, limit).backlogs))
@@ -12,7 +13,7 @@ fn backlog(limit: Option<u64>) -> Arc<ResponseBacklog> {
 #[test]
 fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let backlog = backlog(Some(1 << 20));
-    let stream_backlog = Arc::new(StreamBacklog::new(&backlog));
+    let stream_backlog = Arc::new(StreamBacklog::new(&backlog, true));
     let (one, other) =
         (stream_backlog.fill(Bytes::from(vec![0; 8 * 1024])), stream_backlog.fill(Bytes::from_static(b"x")));
     assert!(backlog.is_large() && !stream_backlog.holds_end_back());
@@ -23,7 +24,7 @@ fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let large = stream_backlog.fill(Bytes::from(vec![0; ENDED_EARLY + 1]));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(stream_backlog.holds_end_back() && stream_backlog.poll_end(&mut cx).is_pending());
-    let other = Arc::new(StreamBacklog::new(&backlog));
+    let other = Arc::new(StreamBacklog::new(&backlog, true));
     assert!(other.poll_end(&mut cx).is_ready(), "all of that was sent");
     drop(large);
     assert!(stream_backlog.poll_end(&mut cx).is_ready());
@@ -42,7 +43,7 @@ impl Drop for NotifyOnDrop {
 /// Whether a stream is given up within `watched` whose client gives it room for a part every `pause`.
 async fn is_given_up(limit: Option<Duration>, budget: Option<u64>, pause: Duration, watched: Duration) -> bool {
     let backlog = backlog(budget);
-    let executor = StreamExecutor::new(limit);
+    let executor = StreamExecutor::new(limit, STREAM_OVER_HTTP1);
     let stream_backlog = executor.begin(&backlog);
     let ended = Arc::new(Notify::new());
     let end = NotifyOnDrop(Arc::clone(&ended));
@@ -88,7 +89,7 @@ async fn where_memory_is_short_a_stream_has_five_seconds() {
 
 #[tokio::test]
 async fn a_stream_that_waits_for_its_app_is_left_alone() {
-    let (backlog, executor) = (backlog(None), StreamExecutor::new(Some(Duration::from_millis(10))));
+    let (backlog, executor) = (backlog(None), StreamExecutor::new(Some(Duration::from_millis(10)), STREAM_OVER_HTTP1));
     let stream_backlog = executor.begin(&backlog);
     let (done, waited) = tokio::sync::oneshot::channel();
     executor.execute({

@@ -47,18 +47,22 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Either<Echo, http_body_util::Empty<Bytes>>>, Infallible> {
     let is_bare = request.uri().path() == "/trailers-only";
+    let fields: usize = request.uri().path().strip_prefix("/fields-").map_or(0, |fields| fields.parse().unwrap());
     let mut response = match is_bare {
         true => Response::new(Either::Right(http_body_util::Empty::new())),
         false => Response::new(Either::Left(Echo { body: request.into_body(), is_ended: false })),
     };
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    for _ in 0..fields {
+        response.headers_mut().append("x", HeaderValue::from_static("y"));
+    }
     if is_bare {
         response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
     }
     Ok(response)
 }
 
-/// One that sends back what it gets, and answers `/trailers-only` with a head alone.
+/// One that sends back what it gets, and answers `/trailers-only` with a head alone, and `/fields-N` with so many fields more.
 pub(super) fn echo() -> SocketAddr {
     serve(watch::channel(true).1, answer)
 }

@@ -1,0 +1,117 @@
+//! The app's answer, as it is given to the client.
+
+use std::sync::Arc;
+
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use hyper::{HeaderMap, Response, StatusCode, Version};
+
+use super::app::MAX_ANSWER_HEAD;
+use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody};
+use super::fields::may_be_response_trailer;
+use super::local_reply;
+use super::refuse::reject;
+use super::response_backlog::StreamBacklog;
+use super::upgrade::UpgradeSlot;
+use crate::http::{
+    BodyLookahead, BodyPace, UnsentBytes, content_length, remove_from_response, response_head_length, response_problem,
+    retain_trailer_names,
+};
+use crate::telemetry::RequestReason;
+
+/// What is left to do once the app has answered.
+pub(super) struct ResponseContext<'a> {
+    pub(super) grpc: bool,
+    pub(super) asked: Option<HeaderValue>,
+    pub(super) upgrade: Option<&'a UpgradeSlot>,
+    pub(super) stream_backlog: Option<Arc<StreamBacklog>>,
+    pub(super) unsent: Option<UnsentBytes>,
+}
+
+impl ResponseContext<'_> {
+    /// The app's `response`, as it is given to the client.
+    pub(super) async fn respond(self, mut response: Response<Incoming>, mut exchange: AppExchange) -> ClientResponse {
+        let connection = Arc::clone(exchange.guard.connection());
+        let status = response.status();
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        let may_switch = switches && self.upgrade.is_some();
+        let problem = match switches && !may_switch {
+            true => Some("the app switches to another protocol, and nobody has asked for it"),
+            false if response_head_length(&response) > MAX_ANSWER_HEAD => {
+                Some("the head of the app's answer is too long")
+            }
+            false => response_problem(&response, self.asked.as_ref()),
+        };
+        if let Some(problem) = problem {
+            let AppExchange { mut entry, request_body, memory, .. } = exchange;
+            entry.fields.detail = Some(problem.to_owned());
+            let closes = !request_body.is_done() || connection.says_close();
+            let unread = UnreadBody { body: request_body, memory };
+            return reject(RequestReason::AppBadAnswer, entry, self.grpc, closes, Some(unread));
+        }
+        let is_http2 = exchange.entry.fields.http_version == "2";
+        let fields = response.headers_mut();
+        // Whoever writes both has lost count, or is made to.
+        exchange.may_reuse = !(fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH));
+        remove_from_response(fields, switches);
+        fields.remove(local_reply::REASON);
+        retain_trailer_names(fields, may_be_response_trailer);
+        if status == StatusCode::NO_CONTENT {
+            fields.remove(CONTENT_LENGTH);
+        }
+        if let Some(length) = fields.get_mut(CONTENT_LENGTH).filter(|length| length.as_bytes().starts_with(b"0")) {
+            // As everybody reads it.
+            *length = HeaderValue::from(content_length(length).unwrap_or_default());
+        }
+        if !is_http2 && !switches && (connection.says_close() || exchange.is_unread_for_good(status)) {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if is_http2 {
+            own_values(fields);
+        }
+        if is_http2 && status.is_success() {
+            exchange.request_body.take_to_end();
+        }
+        *response.version_mut() = Version::HTTP_11;
+        exchange.entry.fields.status = Some(status.as_u16());
+        if let Some(status) = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()) {
+            exchange.entry.fields.grpc_status = Some(status.to_owned());
+        }
+        if let Some(slot) = self.upgrade.filter(|_| switches) {
+            slot.set(exchange, self.asked);
+            return response.map(|_| Either::Right(LocalReplyBody::default()));
+        }
+        if status == StatusCode::RESET_CONTENT && !response.body().is_end_stream() {
+            // It has no body (RFC 9110, 15.3.6); the app's connection ends with what the app sends all the same.
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+            let AppExchange { mut entry, request_body, memory, .. } = exchange;
+            entry.fields.transferred.up = request_body.bytes();
+            entry.close(None);
+            let unread = UnreadBody { body: request_body, memory };
+            return response.map(|_| Either::Right(LocalReplyBody::new(Full::default(), Some(unread))));
+        }
+        let is_http2 = exchange.entry.fields.http_version == "2";
+        let (head, body) = response.into_parts();
+        let is_absent = head.status == StatusCode::NOT_MODIFIED && body.is_end_stream() && !is_http2;
+        let part = exchange.app.part().clone();
+        let body = AppResponseBody::new(body, exchange, self.stream_backlog);
+        if let Some(length) = head.headers.get(CONTENT_LENGTH).filter(|_| is_absent).and_then(content_length) {
+            return Response::from_parts(head, Either::Right(LocalReplyBody::absent(length)));
+        }
+        // Over HTTP/2 the client's window decides when something goes out.
+        let body = if is_http2 { BodyLookahead::unseen(body) } else { BodyLookahead::of(body).await };
+        let body = body.paced(self.unsent.map(|unsent| BodyPace::new(unsent, part)));
+        Response::from_parts(head, Either::Left(body))
+    }
+}
+
+/// Each value gets memory of its own. They are parts of the buffer that the answer was read into, and those that a connection of HTTP/2 compresses
+/// the next answers by would keep the whole of it.
+fn own_values(fields: &mut HeaderMap) {
+    for value in fields.values_mut() {
+        if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = own;
+        }
+    }
+}
