@@ -185,6 +185,19 @@ impl HttpConfig {
         doubts.into_iter().filter(|(applies, _)| *applies).map(|(_, doubt)| doubt).collect()
     }
 
+    /// Whom `--xfcc` lets tell the app who calls, as a sentence, and what helps; `None`: nobody but those that forward_from names.
+    pub(crate) fn xfcc_doubt(&self) -> Option<(String, &'static str)> {
+        let mode: &str = self.xfcc.into();
+        let what = match self.xfcc {
+            XfccMode::AlwaysForwardOnly => format!("--xfcc {mode} lets anybody tell the app who calls"),
+            XfccMode::AppendForward | XfccMode::ForwardOnly => {
+                format!("--xfcc {mode} lets whoever has a certificate tell the app that others call")
+            }
+            XfccMode::Sanitize | XfccMode::SanitizeSet => return None,
+        };
+        Some((what, "leave --xfcc out, and name the proxies in front of us by --xfcc-forward-from"))
+    }
+
     /// Whether `client` may forward who has called it.
     pub(crate) fn trusts(&self, client: &Client) -> bool {
         self.forward_from.iter().any(|rule| rule.matches(client, None))

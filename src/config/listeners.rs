@@ -1,12 +1,14 @@
 //! The listeners: where they are, what they lead to, and what they have in common.
 
+mod meaning;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::addresses::{covers, overlap, socket};
 use super::options::Table;
 use super::raw_value::{RawValue, TomlTable};
-use super::reader::{Located, OptionReader, Reported, is_user_given, user_given};
+use super::reader::{Located, OptionReader, Reported, is_user_given};
 use super::resolve::{in_order, step};
 use super::{
     AdmittedPeers, AppAddr, ClientAuthConfig, Dial, HttpConfig, Listen, Listener, Network, PairSource, ProxyProtocol,
@@ -17,9 +19,6 @@ use crate::diagnostics::{Problem, Source};
 
 /// What a listener speaks that answers requests, best first.
 const HTTP_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
-
-/// What has no meaning where nobody may forward who calls.
-const NEEDS_FORWARDING: [&str; 3] = ["router-xfcc", "xfcc-absent", "xfcc-verify"];
 
 /// The two ends of a listener.
 type ListenerAddresses = (Located<Listen>, Located<AppAddr>);
@@ -38,11 +37,6 @@ struct ListenerSettings {
 }
 
 impl ListenerSettings {
-    /// Whether somebody may say by it who has called.
-    fn believes_forwarded(&self) -> bool {
-        self.plaintext.is_some() || self.http.as_ref().is_some_and(|http| !http.forward_from.is_empty())
-    }
-
     fn at(self, ((_, listen), (_, app)): ListenerAddresses, pair: PairSource) -> Listener {
         let Self { connect, tls, clients, dial, proxy_protocol, accept_proxy_protocol, http, plaintext } = self;
         Listener {
@@ -71,7 +65,8 @@ impl OptionReader {
         if listeners.iter().all(|(_, common)| common.plaintext.is_some()) {
             self.no_handshake_option()?;
         }
-        self.no_forwarding_option(&sections, &listeners)?;
+        let settings = listeners.iter().map(|(_, settings)| settings);
+        self.all_has_meaning(&sections, settings.clone()).and(self.no_drain_of_carried_http(settings))?;
         let pair = pair?;
         Ok(listeners.into_iter().map(|(addresses, common)| common.at(addresses, pair.clone())).collect())
     }
@@ -113,27 +108,6 @@ impl OptionReader {
                 let (place, other) = in_order(&place, &section.place);
                 let help = "write listen and app under each [[listener]]";
                 result = Err(self.report(Problem::new(format!("given beside {other}"), help).at(place)));
-            }
-        }
-        result
-    }
-
-    /// Where nobody may forward who calls, nothing can be said of whoever is forwarded. What is said for all listeners is meant for those by which
-    /// somebody may.
-    fn no_forwarding_option(
-        &mut self,
-        sections: &[TomlTable],
-        listeners: &[(ListenerAddresses, ListenerSettings)],
-    ) -> Result<(), Reported> {
-        let mut result = Ok(());
-        for name in NEEDS_FORWARDING {
-            let own = sections.iter().zip(listeners).filter(|(_, (_, settings))| !settings.believes_forwarded());
-            let own = own.filter_map(|(section, _)| user_given(name, section.given.get(name)?));
-            let all = self.user_given(name).filter(|_| !listeners.iter().any(|(_, one)| one.believes_forwarded()));
-            for place in own.chain(all) {
-                let what = "has no meaning without --xfcc-forward-from: nobody may say who calls";
-                let help = "name the router by --xfcc-forward-from, or take it out";
-                result = Err(self.report(Problem::new(what, help).at(place)));
             }
         }
         result

@@ -115,6 +115,15 @@ impl OptionReader {
         user_given(name, self.sources.values(name))
     }
 
+    /// Where a person gave this option, with a value that says that something is done: on the command line be it the usual one, and in a file
+    /// another, for a file may hold all options with what is usual.
+    pub(super) fn claimed(&self, name: &str) -> Option<Source> {
+        let given = self.sources.values(name).first()?;
+        let is_typed = matches!(given.place, Source::Flag(_) | Source::Variable(_));
+        let is_claim = is_typed && !matches!(given.value.to_str(), Some("off" | "false"));
+        is_claim.then(|| given.place.clone()).or_else(|| self.user_given(name))
+    }
+
     /// The path of an option that has a default.
     pub(super) fn path(&mut self, name: &'static str) -> Result<PathBuf, Reported> {
         match self.paths(name)?.pop() {

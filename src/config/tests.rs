@@ -319,7 +319,9 @@ fn every_choice_and_every_default_of_the_table_is_accepted() {
                 let typed = nothing().flag("mode", "http").flag("client-ca", "/ca").flag("allow", "any");
                 typed.flag("xfcc-forward-from", "dns:router").flag("policy-mode", "audit")
             }
-            Group::Http if option.name != "mode" => nothing().flag("mode", "http"),
+            Group::Http if option.name != "mode" => {
+                nothing().flag("mode", "http").flag("client-ca", "/ca").flag("allow", "any").flag("policy", "/p")
+            }
             Group::Tls if option.name == "from" || (option.name, choice) == ("tls", "off") => {
                 nothing().flag("tls", "off").flag("mode", "http").flag("allow", "anonymous").flag("listen", "9000")
             }

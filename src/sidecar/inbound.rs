@@ -190,6 +190,9 @@ fn warn_of_others(peers: &AdmittedPeers, listener: SocketAddr) {
 /// Says what of whom clients forward nobody can rely on.
 fn warn_of_forwarded(listener: &Listener, addr: SocketAddr) {
     let Some(http) = &listener.http else { return };
+    if let Some((what, help)) = http.xfcc_doubt() {
+        tracing::warn!(listener = %addr, detail = %what, help, "callers that the app is told of can be forged");
+    }
     if listener.plaintext.is_none() && http.forward_from.is_empty() {
         return;
     }

@@ -72,18 +72,8 @@ fn told(listener: &Listener, http: &HttpConfig, usual: XfccForm) -> String {
 /// Who may write who calls.
 fn check_forwarded(listener: &Listener, http: &HttpConfig, found: &mut Findings) {
     let at = listener.listen;
-    let help = "leave --xfcc out, and name the proxies in front of us by --xfcc-forward-from";
-    match http.xfcc {
-        XfccMode::AlwaysForwardOnly => {
-            let what = format!("{at}: --xfcc always-forward-only lets anybody tell the app who calls");
-            found.warning(Subject::Http, what, help);
-        }
-        mode @ (XfccMode::AppendForward | XfccMode::ForwardOnly) => {
-            let mode: &str = mode.into();
-            let what = format!("{at}: --xfcc {mode} lets whoever has a certificate tell the app that others call");
-            found.warning(Subject::Http, what, help);
-        }
-        XfccMode::Sanitize | XfccMode::SanitizeSet => {}
+    if let Some((what, help)) = http.xfcc_doubt() {
+        found.warning(Subject::Http, format!("{at}: {what}"), help);
     }
     let is_plaintext = listener.plaintext.is_some();
     if http.forward_from.is_empty() && !is_plaintext {

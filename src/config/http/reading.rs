@@ -67,8 +67,8 @@ impl OptionReader {
         let mode = self.required("mode", values::one_of);
         let app_protocol = self.required("app-protocol", values::one_of);
         let xfcc = self.required("xfcc", values::one_of);
-        let forms = self.xfcc_forms();
         let details = self.xfcc_details();
+        let forms = self.xfcc_forms();
         let forward_from = self.forward_from();
         let router_xfcc = self.required("router-xfcc", values::one_of);
         let xfcc_absent = self.required("xfcc-absent", values::one_of);
@@ -128,9 +128,9 @@ impl OptionReader {
         }
     }
 
-    /// Where bytes are carried nothing is done to requests.
+    /// Where bytes are carried nothing is done to requests, and what is usual where they are served is not either.
     fn no_http_option(&mut self) -> Result<(), Reported> {
-        let given = HTTP_ONLY.iter().find_map(|name| self.user_given(name));
+        let given = HTTP_ONLY.iter().find_map(|name| self.claimed(name));
         let Some(place) = given else { return Ok(()) };
         let help = "add --mode http (mode = \"http\" under the [[listener]]), or take it out";
         Err(self.report(Problem::new("has no meaning where bytes are carried as they are", help).at(place)))
@@ -209,6 +209,8 @@ impl OptionReader {
                 let what = "raw and envoy are two forms of one field, X-Forwarded-Client-Cert";
                 Err(self.report(Problem::new(what, "write one of them").at(place)))
             }
+            // No other form has details.
+            _ if forms.is_empty() && self.sources.is_given("xfcc-details") => Ok(vec![XfccForm::Envoy]),
             _ => Ok(forms),
         }
     }

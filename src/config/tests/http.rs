@@ -3,6 +3,7 @@
 use super::ConfigInput;
 use crate::config::{ClientAuthConfig, HttpConfig, UpgradeDrain};
 use crate::policy::{AmbiguousPaths, ChangedPaths};
+use crate::xfcc::XfccForm;
 
 /// A listener that serves HTTP and asks for certificates.
 fn http() -> ConfigInput {
@@ -63,7 +64,7 @@ fn what_is_not_said_is_strict_and_bounded() {
     assert_eq!((usual.paths.ambiguous, usual.paths.changed), (AmbiguousPaths::Reject, ChangedPaths::Reject));
     assert_eq!((usual.max_body, usual.upgrade_drain), (None, UpgradeDrain::Leave));
     assert_eq!(usual.window_timeout.map(|limit| limit.as_secs()), Some(60));
-    let other = http().flag("path-ambiguous", "judge-raw").flag("path-changed", "forward-folded");
+    let other = http().flag("policy", "/p").flag("path-ambiguous", "judge-raw").flag("path-changed", "forward-folded");
     let other =
         served(&other.flag("h2-window-timeout", "off").flag("http-max-body", "1M").flag("upgrade-drain", "close"));
     assert_eq!((other.paths.ambiguous, other.paths.changed), (AmbiguousPaths::JudgeRaw, ChangedPaths::ForwardFolded));
@@ -122,4 +123,134 @@ fn nothing_is_said_of_forwarded_callers_where_nobody_may_forward() {
         said,
         [format!("v.toml:2: router-xfcc: {meaningless}"), format!("v.toml:3: xfcc-verify: {meaningless}")]
     );
+}
+
+type Flags = &'static [(&'static str, &'static str)];
+
+/// What is said of an option that has no meaning: the rest of the flags, the option, its value, and the beginning of what is wrong.
+type Meaningless<'a> = ([Flags; 2], &'static str, &'static str, &'a str);
+
+const TLS_OFF: Flags =
+    &[("mode", "http"), ("tls", "off"), ("listen", "9000"), ("allow", "any,anonymous"), ("router-xfcc", "forward")];
+const KNOWN: Flags = &[("mode", "http"), ("client-ca", "/ca"), ("allow", "cf:any")];
+const ANYBODY: Flags = &[("mode", "http")];
+const ROUTER: Flags = &[
+    ("mode", "http"),
+    ("client-ca", "/ca"),
+    ("allow", "cf:any"),
+    ("xfcc-forward-from", "dns:router"),
+    ("router-xfcc", "forward"),
+];
+
+fn with(flags: [Flags; 2]) -> ConfigInput {
+    flags.iter().copied().flatten().fold(ConfigInput::default(), |typed, (name, value)| typed.flag(name, value))
+}
+
+#[test]
+fn what_nothing_comes_of_is_refused() {
+    let no_identity = "has no meaning where no certificate is asked for: nobody has an identity";
+    let proxy_says = "has no meaning with --tls off: what the platform's proxy says is passed on as it comes";
+    let not_written = "is how the client's identity is written, and by this --xfcc it is not";
+    let contradiction = "contradicts --xfcc-forward-from: ";
+    let sanitized: [Flags; 2] = [KNOWN, &[("xfcc", "sanitize")]];
+    let forwarded: [Flags; 2] = [KNOWN, &[("xfcc", "forward-only")]];
+    let raw: [Flags; 2] = [KNOWN, &[("xfcc-form", "raw")]];
+    let http1: [Flags; 2] = [KNOWN, &[("alpn", "http/1.1")]];
+    let h2c: [Flags; 2] = [KNOWN, &[("app-protocol", "h2c")]];
+    let no_upgrade: [Flags; 2] = [KNOWN, &[("upgrade", "off")]];
+    let cases: &[Meaningless<'_>] = &[
+        ([ANYBODY, &[]], "xfcc-form", "raw", no_identity),
+        ([ANYBODY, &[]], "xfcc-details", "subject", no_identity),
+        ([ANYBODY, &[]], "caller-headers", "true", no_identity),
+        ([ANYBODY, &[]], "xfcc", "append-forward", "is about clients with a certificate, and none is asked for"),
+        ([ANYBODY, &[]], "xfcc", "forward-only", "is about clients with a certificate, and none is asked for"),
+        ([ANYBODY, &[]], "path-changed", "forward-folded", "is about routes, and there are none"),
+        ([KNOWN, &[]], "path-ambiguous", "judge-raw", "is about routes, and there are none"),
+        (sanitized, "xfcc-form", "envoy", not_written),
+        (forwarded, "xfcc-details", "subject", not_written),
+        (raw, "xfcc-details", "cert", "lists the parts of Envoy's form, and --xfcc-form has another"),
+        ([ROUTER, &[]], "xfcc", "sanitize", contradiction),
+        ([ROUTER, &[]], "xfcc", "always-forward-only", contradiction),
+        ([ROUTER, &[]], "xfcc", "append-forward", contradiction),
+        ([TLS_OFF, &[]], "xfcc", "sanitize", proxy_says),
+        ([TLS_OFF, &[]], "xfcc-form", "envoy", proxy_says),
+        ([TLS_OFF, &[]], "xfcc-details", "hash", proxy_says),
+        ([TLS_OFF, &[]], "forwarded-for", "set", proxy_says),
+        ([TLS_OFF, &[]], "forwarded", "on", proxy_says),
+        (http1, "h2-window-timeout", "5s", "has no meaning where clients may not speak HTTP/2"),
+        (h2c, "upgrade", "any", "has no meaning where no connection becomes another protocol"),
+        (h2c, "upgrade-drain", "close", "has no meaning where no connection becomes another protocol"),
+        (no_upgrade, "upgrade-drain", "close", "has no meaning beside --upgrade off"),
+        ([KNOWN, &[]], "drain-http", "off", "is about listeners that carry bytes, and there is none"),
+    ];
+    for (flags, option, value, what) in cases {
+        let said = with(*flags).flag(option, value).diagnostics();
+        let begin = format!("--{option}: {what}");
+        assert!(said.len() == 1 && said[0].starts_with(&begin), "{flags:?} --{option} {value}: {said:?}");
+        assert!(said[0].contains("; "), "it says what helps: {said:?}");
+    }
+}
+
+#[test]
+fn what_something_comes_of_is_taken() {
+    let append: [Flags; 2] = [KNOWN, &[("xfcc", "append-forward")]];
+    let alone = |flags: Flags| [flags, &[]];
+    for (flags, option, value) in [
+        (alone(ANYBODY), "xfcc", "always-forward-only"),
+        (alone(ANYBODY), "xfcc", "sanitize"),
+        (alone(ANYBODY), "forwarded", "on"),
+        (alone(ANYBODY), "drain-http", "on"),
+        (append, "xfcc-details", "cert"),
+        (alone(KNOWN), "xfcc-form", "rfc9440"),
+        (alone(KNOWN), "caller-headers", "true"),
+        (alone(ROUTER), "xfcc", "sanitize-set"),
+        (alone(ROUTER), "xfcc-form", "envoy"),
+        (alone(TLS_OFF), "caller-headers", "true"),
+        (alone(TLS_OFF), "h2-window-timeout", "5s"),
+        (alone(TLS_OFF), "via", "edge"),
+        (alone(KNOWN), "upgrade-drain", "close"),
+    ] {
+        with(flags).flag(option, value).config();
+    }
+    let detailed = served(&with(alone(KNOWN)).flag("xfcc-details", "cert"));
+    assert_eq!(detailed.xfcc_forms, [XfccForm::Envoy], "no other form has details");
+}
+
+/// For whoever writes it expects what it says, and clients are not even asked.
+#[test]
+fn where_bytes_are_carried_no_word_on_requests_is_taken_be_it_the_usual_one() {
+    let what = "has no meaning where bytes are carried as they are";
+    let usual: [(&str, &str); 14] = [
+        ("app-protocol", "http1"),
+        ("xfcc", "sanitize-set"),
+        ("xfcc-absent", "anonymous"),
+        ("xfcc-verify", "optional"),
+        ("router-xfcc", "unknown"),
+        ("path-ambiguous", "reject"),
+        ("path-changed", "reject"),
+        ("forwarded-for", "append"),
+        ("upgrade", "websocket"),
+        ("http-max-head", "64K"),
+        ("http-head-timeout", "10s"),
+        ("http-body-timeout", "5m"),
+        ("h2-window-timeout", "60s"),
+        ("max-requests", "5"),
+    ];
+    for (option, value) in usual {
+        let said = ConfigInput::default().flag(option, value).diagnostics();
+        assert!(said.len() == 1 && said[0].starts_with(&format!("--{option}: {what}")), "{option}: {said:?}");
+    }
+    for (option, value) in [("sni-host", "off"), ("http-max-body", "off"), ("app-timeout", "off"), ("mode", "tcp")] {
+        ConfigInput::default().flag(option, value).config();
+    }
+    // A file may hold everything with what is usual.
+    ConfigInput::default().file("http-max-head = '64K'\nxfcc = 'sanitize-set'\n").config();
+    // Of one listener nothing is said that is meant for another.
+    let file = "[[listener]]\nlisten = 1\nmode = 'http'\nclient-ca = '/ca'\nallow = 'cf:any'\n\
+                [[listener]]\nlisten = 2\nmode = 'http'\n";
+    let both = format!("caller-headers = true\n{file}");
+    ConfigInput::default().file(&both).config();
+    let own = file.replace("listen = 2\n", "listen = 2\ncaller-headers = true\n");
+    let said = ConfigInput::default().file(&own).diagnostics();
+    assert!(said.len() == 1 && said[0].starts_with("v.toml:8: caller-headers: has no meaning where no"), "{said:?}");
 }
