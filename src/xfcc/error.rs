@@ -69,7 +69,7 @@ pub enum XfccError {
     #[error("X-Forwarded-Client-Cert has a Subject that names {0} more than once")]
     RepeatedField(IdentityField),
     /// The certificate says something else.
-    #[error("X-Forwarded-Client-Cert has a {0} that does not belong to its Cert")]
+    #[error("X-Forwarded-Client-Cert has a {0} that does not belong to the certificate beside it")]
     Disagrees(&'static str),
     /// Nothing that a rule could judge.
     #[error("X-Forwarded-Client-Cert has neither Cert nor Subject; have the proxy write one of them")]

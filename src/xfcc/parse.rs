@@ -76,6 +76,8 @@ fn goes_on_behind_certificate(text: &str) -> bool {
 struct Claims {
     hash: Option<[u8; 32]>,
     cert: Option<Vec<u8>>,
+    /// The first certificate of the chain, which is the client's own.
+    chain: Option<Vec<u8>>,
     subject: Option<DistinguishedName>,
     uris: Option<Vec<String>>,
     dns: Option<Vec<String>>,
@@ -94,7 +96,7 @@ impl Claims {
                         .map_err(|_| XfccError::NotPem(detail.key()))?;
                     said.cert = Some(cert);
                 }
-                XfccDetail::Chain => drop(certificates(value, detail)?),
+                XfccDetail::Chain => said.chain = certificates(value, detail)?.into_iter().next(),
                 XfccDetail::Subject => {
                     said.subject = Some(DistinguishedName::parse(value.name()?).map_err(XfccError::Subject)?);
                 }
@@ -106,8 +108,13 @@ impl Claims {
     }
 
     fn identity(self) -> Result<ForwardedIdentity, XfccError> {
-        if let Some(der) = &self.cert {
+        if self.chain.is_some() && self.cert.is_some() && self.chain != self.cert {
+            return Err(XfccError::Disagrees(XfccDetail::Chain.key()));
+        }
+        if let Some(der) = self.cert.as_ref().or(self.chain.as_ref()) {
             self.check_against(der)?;
+        }
+        if let Some(der) = &self.cert {
             return Ok(ForwardedIdentity::Certificate { der: der.clone().into(), form: XfccForm::Envoy });
         }
         let subject = self.subject.ok_or(XfccError::NothingNamed)?;
@@ -122,7 +129,10 @@ impl Claims {
 
     /// Whether everything else is what the certificate says too.
     fn check_against(&self, der: &[u8]) -> Result<(), XfccError> {
-        let certificate = Certificate::from_der(der).map_err(|_| XfccError::NotPem(XfccDetail::Cert.key()))?;
+        let certificate = Certificate::from_der(der).map_err(|_| {
+            let detail = if self.cert.is_some() { XfccDetail::Cert } else { XfccDetail::Chain };
+            XfccError::NotPem(detail.key())
+        })?;
         let names = certificate.alt_names();
         let all_in = |told: &Option<Vec<String>>, there: &[String]| {
             told.as_ref().is_none_or(|told| told.iter().all(|name| there.contains(name)))

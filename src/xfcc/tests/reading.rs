@@ -223,6 +223,23 @@ fn with_a_certificate_everything_else_belongs_to_it() {
 }
 
 #[test]
+fn a_chain_begins_with_the_certificate_of_whoever_else_is_named() {
+    let (leaf, chain_of) = (encoded(leaf_pem()), |text: &str| format!("Chain=\"{}\"", encoded(text)));
+    let whole = &DIEGO[DIEGO.find("-----BEGIN").unwrap()..];
+    let others = &whole[whole[1..].find("-----BEGIN").unwrap() + 1..];
+    let (own, other) = (chain_of(whole), chain_of(others));
+    let subject = format!("Subject=\"{SUBJECT}\"");
+    for said in [subject.clone(), format!("Hash={HASH};{subject}"), format!("Cert=\"{leaf}\"")] {
+        assert!(read(&format!("{said};{own}")).is_ok(), "{said}");
+    }
+    assert_eq!(read(&format!("Cert=\"{leaf}\";{other}")), Err(XfccError::Disagrees("Chain")));
+    assert_eq!(read(&format!("{other};Cert=\"{leaf}\"")), Err(XfccError::Disagrees("Chain")));
+    assert_eq!(read(&format!("{subject};{other}")), Err(XfccError::Disagrees("Subject")));
+    assert_eq!(read(&format!("Hash={};{subject};{own}", HASH.replace('1', "2"))), Err(XfccError::Disagrees("Hash")));
+    assert_eq!(read(&own), Err(XfccError::NothingNamed), "a chain alone names nobody");
+}
+
+#[test]
 fn pem_is_exactly_one_certificate_and_a_chain_is_certificates() {
     let leaf = encoded(leaf_pem());
     let subject = format!("Subject=\"{SUBJECT}\"");
