@@ -1,6 +1,7 @@
 //! What an operator sees: log lines, access log entries, counters, metrics.
 
 mod access_log;
+mod addr_text;
 mod app_files;
 mod bounded_counter;
 mod close_reason;

@@ -5,7 +5,6 @@ use std::fmt;
 use std::fmt::{Debug, Write};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
@@ -38,14 +37,13 @@ impl JsonFields {
         let mut fields = Self::default();
         fields.message.clear();
         quote(&mut fields.message, message, |text, message| text.write_str(message));
-        fields.member(name, value);
+        fields.member(name, itoa::Buffer::new().format(value));
         fields
     }
 
-    fn member(&mut self, name: &str, value: impl fmt::Display) {
+    fn member(&mut self, name: &str, value: &str) {
         self.name(name);
-        // A string takes whatever is written.
-        let _ = write!(self.members, "{value}");
+        self.members.push_str(value);
     }
 
     fn name(&mut self, name: &str) {
@@ -110,20 +108,23 @@ impl Visit for JsonFields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field.name(), value);
+        self.member(field.name(), itoa::Buffer::new().format(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field.name(), value);
+        self.member(field.name(), itoa::Buffer::new().format(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // What is no number in JSON is `null`.
-        self.member(field.name(), Value::from(value));
+        match value.is_finite() {
+            true => self.member(field.name(), zmij::Buffer::new().format_finite(value)),
+            // It is no number in JSON.
+            false => self.member(field.name(), "null"),
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field.name(), value);
+        self.member(field.name(), if value { "true" } else { "false" });
     }
 }
 

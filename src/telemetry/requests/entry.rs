@@ -14,6 +14,7 @@ use crate::io::Transferred;
 use crate::policy::Rule;
 use crate::telemetry::ACCESS_LOG_TARGET;
 use crate::telemetry::access_log::milliseconds;
+use crate::telemetry::addr_text::AddrText;
 
 /// The fields of the entry of a request and what they mean, in their order; for the manual.
 pub const REQUEST_FIELDS: [(&str, &str); 43] = [
@@ -192,13 +193,15 @@ impl RequestLogEntry {
         let caller = fields.caller.as_ref();
         let called_by = caller.and_then(Client::identity);
         let caller_subject = caller.and_then(Client::certificate).filter(|_| called_by.is_none());
+        let (client_addr, listener) = (AddrText::of(fields.client_addr), AddrText::of(fields.listener));
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     target: ACCESS_LOG_TARGET,
+                    message = "request completed",
                     conn = fields.conn,
-                    client_addr = %fields.client_addr,
-                    listener = %fields.listener,
+                    client_addr = client_addr.as_str(),
+                    listener = listener.as_str(),
                     method,
                     path = method.map(|_| fields.target.path()),
                     host = fields.host.as_ref().and_then(|host| host.to_str().ok()),
@@ -239,7 +242,6 @@ impl RequestLogEntry {
                     anonymous_caller = caller.is_some_and(|caller| caller.certificate().is_none()).then_some(true),
                     detail = fields.detail.as_deref(),
                     suppressed,
-                    "request completed"
                 )
             };
         }
