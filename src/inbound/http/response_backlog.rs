@@ -263,13 +263,16 @@ impl Drop for StreamMemory {
     }
 }
 
+/// What is known of a stream before it is run.
+type NextStream = (Arc<StreamBacklog>, StreamMemory);
+
 /// Runs the streams of one connection, and gives up those whose clients leave no room for too long.
 #[derive(Debug, Clone)]
 pub(super) struct StreamExecutor {
     limit: Option<Duration>,
     cost: StreamCost,
     /// That of the stream which hyper runs next: it asks for the future of an answer, and runs it before it asks for another.
-    next: Arc<Mutex<Option<(Arc<StreamBacklog>, StreamMemory)>>>,
+    next: Arc<Mutex<Option<NextStream>>>,
 }
 
 impl StreamExecutor {
