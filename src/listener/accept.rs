@@ -30,24 +30,51 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Room for connections, shared by all listeners.
 #[derive(Debug, Clone)]
 pub struct Slots {
-    served: Arc<Semaphore>,
+    room: Arc<Room>,
     rejected: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Room {
+    served: Arc<Semaphore>,
+    /// The part of it that some of the listeners may take.
+    part: Option<Semaphore>,
 }
 
 impl Slots {
     /// Room for `connections` at once.
     pub fn new(connections: usize) -> Self {
         Self {
-            served: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Room {
+                served: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+                part: None,
+            }),
             rejected: Arc::new(Semaphore::new(MAX_REJECTED_AT_ONCE)),
         }
     }
 
+    /// The same room, of which those who have this take no more than `connections`.
+    pub fn up_to(&self, connections: usize) -> Self {
+        let part = Some(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        let room = Room { served: Arc::clone(&self.room.served), part };
+        Self { room: Arc::new(room), rejected: Arc::clone(&self.rejected) }
+    }
+
+    /// Room for one connection, if there is some.
+    fn take(&self) -> Option<CapacityPermit> {
+        let part = self.room.part.as_ref().map(Semaphore::try_acquire).transpose().ok()?;
+        self.room.served.try_acquire().ok()?.forget();
+        if let Some(part) = part {
+            part.forget();
+        }
+        Some(CapacityPermit(Arc::clone(&self.room)))
+    }
+
     /// Takes room away, so that `connections` are left, until what is given is dropped. To be called before any has come.
     pub(super) fn hold_back(&self, connections: usize) -> Option<OwnedSemaphorePermit> {
-        let excess = self.served.available_permits().saturating_sub(connections);
+        let excess = self.room.served.available_permits().saturating_sub(connections);
         let excess = u32::try_from(excess).unwrap_or(u32::MAX);
-        Arc::clone(&self.served).try_acquire_many_owned(excess).ok()
+        Arc::clone(&self.room.served).try_acquire_many_owned(excess).ok()
     }
 }
 
@@ -142,11 +169,24 @@ pub trait Service<L: ListenSocket>: Send + Sync + 'static {
     fn reject(&self, stream: L::Stream, peer: L::Peer);
 }
 
+/// The room that one connection takes: one place, given back when this is dropped.
+#[derive(Debug)]
+pub struct CapacityPermit(Arc<Room>);
+
+impl Drop for CapacityPermit {
+    fn drop(&mut self) {
+        self.0.served.add_permits(1);
+        if let Some(part) = &self.0.part {
+            part.add_permits(1);
+        }
+    }
+}
+
 /// The place of one connection among those that are served at once.
 #[derive(Debug)]
 pub struct Slot {
     /// `None`: the limit was reached, and the client is to be told so.
-    pub capacity_permit: Option<OwnedSemaphorePermit>,
+    pub capacity_permit: Option<CapacityPermit>,
     /// Keeps the process until the connection is done.
     pub guard: DrainGuard,
 }
@@ -198,7 +238,7 @@ impl<L: ListenSocket, S: Service<L>> Acceptor<L, S> {
     }
 
     fn begin(&self, stream: L::Stream, peer: L::Peer) {
-        let admitted = Arc::clone(&self.slots.served).try_acquire_owned().ok();
+        let admitted = self.slots.take();
         let (service, guard) = (Arc::clone(&self.service), self.guard.clone());
         if admitted.is_some() {
             tokio::spawn(service.serve(stream, peer, Slot { capacity_permit: admitted, guard }));
@@ -283,6 +323,21 @@ mod tests {
 
     fn pauses(errno: Errno, failures: &mut Failures) -> Vec<Duration> {
         (0..32).map(|_| failures.pause_for(&errno.into(), SOMEWHERE)).collect()
+    }
+
+    #[test]
+    fn those_who_may_take_a_part_of_the_room_leave_the_rest_to_others() {
+        let all = Slots::new(3);
+        let some = all.up_to(2);
+        let taken: Vec<_> = (0..2).map(|_| some.take().unwrap()).collect();
+        assert!(some.take().is_none());
+        let rest = all.take().unwrap();
+        assert!(all.take().is_none());
+        drop(taken);
+        let more = [all.take().unwrap(), all.take().unwrap()];
+        assert!(some.take().is_none(), "others have it all");
+        drop((rest, more));
+        assert!(some.take().is_some());
     }
 
     /// Counts those whom it serves.

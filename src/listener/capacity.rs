@@ -33,6 +33,16 @@ pub(crate) const MEMORY_PER_CONNECTION: u64 = IDLE_CONNECTION_BYTES + RELAY_BYTE
 const PARTS_OF_MEMORY: u64 = 8;
 const PARTS_FOR_CONNECTIONS: u64 = 3;
 
+/// What a request of the app's own takes at most where HTTP is spoken with its server, in bytes: two connections on which hyper speaks, a session
+/// of TLS with the rest of a record, and of a body what was read and is not taken.
+const HTTP_EXCHANGE_BYTES: u64 = 112 * 1024;
+
+/// What all of them may take, of those parts.
+const PARTS_FOR_HTTP_EXCHANGES: u64 = 2;
+
+/// Even in a tiny container.
+const MIN_HTTP_EXCHANGES: u64 = 16;
+
 /// How many descriptors there are if nobody says: the soft limit of most systems.
 const DESCRIPTORS_ASSUMED: u64 = 1024;
 
@@ -48,6 +58,8 @@ pub struct Capacity {
     pub connections: usize,
     /// Handshakes at once.
     pub handshakes: Arc<Semaphore>,
+    /// Requests of the app's own at once, where HTTP is spoken with their servers.
+    pub http_exchanges: usize,
     /// Bytes that they may have us hold.
     pub budgets: Arc<Budgets>,
     /// Room for connections that there will be once the descriptor limit has been raised.
@@ -101,7 +113,9 @@ pub fn capacity(configured: &Limits, limit: DescriptorLimit) -> Capacity {
             slots.hold_back(now)
         }
     };
+    let http_exchanges = memory.map_or(u64::MAX, http_exchanges_in_memory);
     Capacity {
+        http_exchanges: usize::try_from(http_exchanges).unwrap_or(usize::MAX),
         slots,
         held_back,
         connections,
@@ -128,9 +142,21 @@ pub(crate) fn connections_in_memory(memory: u64) -> u64 {
     (memory / PARTS_OF_MEMORY * PARTS_FOR_CONNECTIONS / MEMORY_PER_CONNECTION).max(MIN_CONNECTIONS)
 }
 
+/// Requests of the app's own, under way at once, that the container's `memory` in bytes has room for.
+fn http_exchanges_in_memory(memory: u64) -> u64 {
+    (memory / PARTS_OF_MEMORY * PARTS_FOR_HTTP_EXCHANGES / HTTP_EXCHANGE_BYTES).max(MIN_HTTP_EXCHANGES)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_requests_are_under_way_as_a_quarter_of_the_memory_has_room_for() {
+        assert_eq!(http_exchanges_in_memory(32 << 20), 73);
+        assert_eq!(http_exchanges_in_memory(1 << 30), 2340);
+        assert_eq!(http_exchanges_in_memory(1 << 20), MIN_HTTP_EXCHANGES);
+    }
 
     #[test]
     fn the_scarcer_of_descriptors_and_memory_decides() {

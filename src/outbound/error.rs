@@ -50,7 +50,7 @@ pub enum OutboundError {
     /// A limit was reached.
     #[error("the limit on {what} is reached")]
     Overloaded {
-        /// Connections, or those that wait.
+        /// Connections, those that wait, or requests.
         what: &'static str,
         /// Where it can be raised.
         option: &'static str,
@@ -125,6 +125,12 @@ impl OutboundError {
     pub(super) fn overloaded_by_all() -> Self {
         let option = "--max-connections, or the memory or descriptor limit that it follows from";
         Self::Overloaded { what: "connections", option }
+    }
+
+    /// The memory has room for no more requests at a time, and none of those before it has ended.
+    pub(super) fn overloaded_by_exchanges() -> Self {
+        let option = "the container's memory limit (or --memory-limit), or add instances";
+        Self::Overloaded { what: "requests for which there is memory at a time", option }
     }
 
     /// What helps, where more is known than the reason says.

@@ -32,6 +32,9 @@ pub(super) struct BoundOutbound {
     sockets: Vec<OutboundSocket>,
 }
 
+/// The part of all connections, one in so many, that is left to clients however many the app makes.
+const FOR_CLIENTS: usize = 8;
+
 /// Outbound listeners that accept.
 #[derive(Debug)]
 pub(super) struct Outbounds {
@@ -43,6 +46,8 @@ pub(super) struct Outbounds {
     pub(super) guards: DrainGuards,
     /// What those share that speak HTTP, if any does.
     pub(super) http: Option<HttpShared>,
+    /// Room for connections of the app, once one listens.
+    slots: Option<Slots>,
     /// They stay open until the app is gone.
     pub(super) phase: watch::Sender<Phase>,
     /// What begins to accept once the app is there.
@@ -141,6 +146,7 @@ pub(super) fn start(
         pending: PendingOutbounds::default(),
         guards: DrainGuards::default(),
         http: None,
+        slots: None,
         phase: watch::Sender::new(Phase::Running),
         rules: Arc::new(AddressRules::open(ours.clone())),
         files: Vec::new(),
@@ -314,11 +320,19 @@ impl Outbounds {
         self.bearer_token = bearer_token;
     }
 
+    /// Room for connections of the app, which leave some to its clients.
+    fn slots(&mut self, shared: &Shared) -> Slots {
+        let for_clients = shared.capacity.connections / FOR_CLIENTS;
+        let new = || shared.capacity.slots.up_to(shared.capacity.connections - for_clients);
+        self.slots.get_or_insert_with(new).clone()
+    }
+
     /// What HTTP clients share: of all connections that fit few wait for a request.
     fn http_shared(&mut self, shared: &Shared) -> HttpShared {
         let new = || {
             let waiting = (shared.capacity.connections / 8).max(4);
-            HttpShared::new(waiting, self.phase.subscribe(), self.guards.guard())
+            let exchanges = shared.capacity.http_exchanges;
+            HttpShared::new(waiting, exchanges, self.phase.subscribe(), self.guards.guard())
         };
         self.http.get_or_insert_with(new).clone()
     }
@@ -331,7 +345,7 @@ impl Outbounds {
         shared: &Shared,
     ) {
         for (socket, name) in sockets {
-            let (slots, guard, phase) = (shared.capacity.slots.clone(), self.guards.guard(), self.phase.subscribe());
+            let (slots, guard, phase) = (self.slots(shared), self.guards.guard(), self.phase.subscribe());
             let (service, addr) = (Arc::clone(service), Arc::<str>::from(name));
             match socket {
                 OutboundSocket::Tcp(socket, at) => self.pending.push(move |accepting| {

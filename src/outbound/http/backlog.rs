@@ -1,7 +1,8 @@
 //! What bodies hold here because whoever they are for does not take them: held to the memory budget of all relays.
 //!
-//! As long as memory is not short a connection holds what hyper buffers. When it is, no more of a body is taken than the other side does
-//! take, and a connection that has been stuck for some seconds makes room for others, as those of a relay do.
+//! Of a body no more is taken than the other side does take, by smaller parts while memory is short; what lies behind, in hyper's memory and
+//! in the session of TLS, counts as well once the other side takes nothing. A connection that has been stuck for some seconds while memory is
+//! short makes room for others, as those of a relay do.
 
 use std::io;
 use std::pin::Pin;
@@ -138,7 +139,7 @@ impl<S: Side> BacklogStream<S> {
         };
         let mut state = backlog.state();
         state.account();
-        let holds = state.held + state.sealed > ALWAYS;
+        let holds = state.reservation.bytes() > ALWAYS;
         drop(state);
         let delivered = || match self.stream.tcp() {
             Some(tcp) => delivered_to(tcp, *written, true),

@@ -67,6 +67,8 @@ pub(super) struct RequestResources {
     /// It counts as a request until then.
     pub(super) _lease: EndpointLease,
     pub(super) _permit: OwnedSemaphorePermit,
+    /// The memory that it may take is spoken for until then.
+    pub(super) _memory: OwnedSemaphorePermit,
 }
 
 impl ResponseBody {

@@ -13,6 +13,19 @@ use crate::http::CountedBytes;
 /// What a connection may hold of a body however short memory is, in bytes.
 pub(super) const ALWAYS: usize = 8 * 1024;
 
+/// The same while memory is not short: more than one part, so that nobody waits for the other side who does not have to.
+const USUALLY: usize = 24 * 1024;
+
+/// A part of a body that is no longer has memory of its own, in bytes: one byte would keep all of the memory that it was read into.
+const COPIED: usize = 4 * 1024;
+
+/// The memory that hyper reads into, in bytes, which a longer part keeps.
+const READ_MEMORY: usize = 16 * 1024;
+
+/// What has come behind a body that the other side does not take, in bytes: the next part of it, in the memory that it was read into, and the
+/// rest of a record.
+const READ_BEHIND: usize = 24 * 1024;
+
 /// The bytes of bodies that are on their way to one side of a connection. Costs nothing where memory is not limited.
 #[derive(Debug, Clone)]
 pub(in crate::outbound) struct BodyBacklog(pub(super) Option<Arc<BacklogCell>>);
@@ -27,12 +40,14 @@ pub(super) struct BacklogCell {
 
 #[derive(Debug)]
 pub(super) struct BacklogState {
-    /// Of bodies, in memory of hyper's.
+    /// Of bodies, with the memory that they keep.
     pub(super) held: usize,
     /// Behind that, sealed.
     pub(super) sealed: usize,
     /// What of both counts: it is found out when the other side does not take them.
     pub(super) reservation: Reservation,
+    /// As much may be held when more of a body is taken.
+    room: usize,
     /// Who waits for room.
     waiting: Option<Waker>,
     /// What has come of the head of a response, as long as that is waited for: hyper keeps it.
@@ -42,8 +57,14 @@ pub(super) struct BacklogState {
 impl BodyBacklog {
     /// Of `budget`, nothing yet.
     pub(in crate::outbound) fn new(budget: &Arc<MemoryBudget>) -> Self {
-        let state =
-            || BacklogState { held: 0, sealed: 0, reservation: budget.reservation(), waiting: None, head: None };
+        let state = || BacklogState {
+            held: 0,
+            sealed: 0,
+            reservation: budget.reservation(),
+            room: 0,
+            waiting: None,
+            head: None,
+        };
         Self(budget.limit().map(|_| {
             Arc::new(BacklogCell { budget: Arc::clone(budget), state: Mutex::new(state()), evicted: OnceLock::new() })
         }))
@@ -51,18 +72,21 @@ impl BodyBacklog {
 
     /// `bytes`, which count until they are dropped.
     fn hold(&self, bytes: Bytes) -> HeldBytes {
-        let count = self.0.as_ref().map(|cell| {
-            cell.state().held += bytes.len();
-            HeldCount { held: bytes.len(), cell: Arc::clone(cell) }
-        });
-        HeldBytes::new(bytes, count)
+        let Some(cell) = &self.0 else { return HeldBytes::new(bytes, None) };
+        let (bytes, held) = match bytes.len() {
+            length @ ..=COPIED => (Bytes::copy_from_slice(&bytes), length),
+            length => (bytes, length.max(READ_MEMORY)),
+        };
+        cell.state().held += held;
+        HeldBytes::new(bytes, Some(HeldCount { held, cell: Arc::clone(cell) }))
     }
 
     /// Ready once more of a body may be taken.
     fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        let Some(cell) = self.0.as_ref().filter(|cell| cell.budget.is_under_pressure()) else { return Poll::Ready(()) };
+        let Some(cell) = &self.0 else { return Poll::Ready(()) };
         let mut state = cell.state();
-        if state.held + state.sealed < ALWAYS {
+        state.room = if cell.budget.is_under_pressure() { ALWAYS } else { USUALLY };
+        if state.held + state.sealed < state.room {
             return Poll::Ready(());
         }
         state.waiting = Some(cx.waker().clone());
@@ -90,7 +114,8 @@ impl BacklogCell {
 
 impl BacklogState {
     pub(super) fn account(&mut self) {
-        self.reservation.set(self.held + self.sealed);
+        let waiting = self.held + self.sealed;
+        self.reservation.set(if waiting > 0 { waiting + READ_BEHIND } else { 0 });
     }
 
     /// There is less of it.
@@ -99,7 +124,7 @@ impl BacklogState {
         if self.reservation.bytes() > 0 {
             self.account();
         }
-        if let Some(waiting) = self.waiting.take_if(|_| self.held + self.sealed < ALWAYS) {
+        if let Some(waiting) = self.waiting.take_if(|_| self.held + self.sealed < self.room) {
             waiting.wake();
         }
     }

@@ -48,6 +48,8 @@ pub struct HttpClient {
     pool: Arc<Pool>,
     requests: Arc<Semaphore>,
     max_requests: usize,
+    /// Room in memory, shared by all clients of the process.
+    exchanges: Arc<Semaphore>,
     retries: RetryBudget,
     sweeper: JoinHandle<()>,
 }
@@ -55,6 +57,7 @@ pub struct HttpClient {
 impl HttpClient {
     /// What sends requests by `dialler`, beside others that share `shared`. Must be called within a runtime.
     pub fn new(dialler: Arc<Dialler>, shared: HttpShared) -> Self {
+        let exchanges = shared.exchanges();
         let pool = Arc::new(Pool::new(Arc::clone(&dialler), shared));
         let sweeper = tokio::spawn({
             let pool = Arc::clone(&pool);
@@ -62,7 +65,7 @@ impl HttpClient {
         });
         let max_requests = dialler.settings.max_connections.min(Semaphore::MAX_PERMITS);
         let requests = Arc::new(Semaphore::new(max_requests));
-        Self { dialler, pool, requests, max_requests, retries: RetryBudget::default(), sweeper }
+        Self { dialler, pool, requests, max_requests, exchanges, retries: RetryBudget::default(), sweeper }
     }
 
     /// Who dials for it.
@@ -78,6 +81,16 @@ impl HttpClient {
         Arc::clone(&self.requests).try_acquire_owned().map_err(|_| OutboundError::overloaded_by_connections())
     }
 
+    /// A place among the requests for which there is memory, once there is one: nobody knows how much of two messages is going to wait here
+    /// for whoever takes it.
+    ///
+    /// # Errors
+    /// There was none in the time in which a connection has to be there.
+    async fn memory(&self) -> Result<OwnedSemaphorePermit, OutboundError> {
+        let place = timeout(self.dialler.settings.timeouts.total, Arc::clone(&self.exchanges).acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or_else(OutboundError::overloaded_by_exchanges)
+    }
+
     /// Sends `request`, whose target is written as the server gets it, and gives the response: the server's, or one of our own that
     /// says why there is none. It is sent a second time only where nobody can have acted on it, or where acting on it twice is what acting
     /// on it once is (RFC 9110, 9.2.2).
@@ -88,8 +101,9 @@ impl HttpClient {
         mut entry: OutboundLogEntry,
         switch: &ProtocolSwitch,
     ) -> ExchangeResponse {
-        let permit = match self.begin_request() {
-            Ok(permit) => permit,
+        let begun = async { Ok((self.begin_request()?, self.memory().await?)) };
+        let (permit, memory) = match begun.await {
+            Ok(begun) => begun,
             Err(error) => return own_response(no_connection(&error, &mut entry), error.reason(), entry),
         };
         let (mut parts, body) = request.into_parts();
@@ -142,6 +156,7 @@ impl HttpClient {
                         _in_flight: switch.in_flight().take(),
                         _lease: lease,
                         _permit: permit,
+                        _memory: memory,
                     };
                     return self.respond(response, resources, asked.as_ref(), switch);
                 }

@@ -22,13 +22,22 @@ pub struct HttpShared {
     guard: Arc<Mutex<Option<DrainGuard>>>,
     /// Room for connections that wait.
     capacity: Arc<Semaphore>,
+    /// Room in memory for requests that are under way.
+    exchanges: Arc<Semaphore>,
 }
 
 impl HttpShared {
     /// `waiting` connections at most wait for a request at once; those that are open when `phase` ends are closed, and hold `guard` until then.
-    pub fn new(waiting: usize, phase: watch::Receiver<Phase>, guard: DrainGuard) -> Self {
-        let capacity = Arc::new(Semaphore::new(waiting.min(Semaphore::MAX_PERMITS)));
-        Self { phase, guard: Arc::new(Mutex::new(Some(guard))), capacity }
+    /// `exchanges` requests at most are under way at once, from their head to the end of their response.
+    pub fn new(waiting: usize, exchanges: usize, phase: watch::Receiver<Phase>, guard: DrainGuard) -> Self {
+        let room = |places: usize| Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        let guard = Arc::new(Mutex::new(Some(guard)));
+        Self { phase, guard, capacity: room(waiting), exchanges: room(exchanges) }
+    }
+
+    /// Room in memory for requests that are under way.
+    pub(in crate::outbound) fn exchanges(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.exchanges)
     }
 
     /// Nothing begins any more that the end of the process would have to wait for.

@@ -249,7 +249,8 @@ async fn scene(run: &mut SimulationRun) {
         Arc::clone(&budget),
     ));
     let (phase, guards) = (watch::Sender::new(Phase::Running), DrainGuards::default());
-    let shared = HttpShared::new(1 + run.below(4), phase.subscribe(), guards.guard());
+    let exchanges = 1 + run.below(8);
+    let shared = HttpShared::new(1 + run.below(4), exchanges, phase.subscribe(), guards.guard());
     let client = Arc::new(HttpClient::new(Arc::clone(&dialler), shared.clone()));
     let handler = Arc::new(OutboundRequests::new(Arc::clone(&client), "app".into(), AccessLogFilter::Off));
     let (mut found, mut seen, mut asking, mut sent, mut next) =
@@ -318,6 +319,7 @@ async fn scene(run: &mut SimulationRun) {
     let places: Vec<_> = (0..settings.max_connections).map(|_| client.begin_request()).collect();
     assert!(places.iter().all(Result::is_ok), "a place of a request is lost");
     drop(places);
+    assert_eq!(shared.exchanges().available_permits(), exchanges, "the memory of a request is lost");
     resolve_all(&endpoints, &all, &mut found);
     let mut entries: Vec<OutboundLogEntry> = (0..settings.max_pending)
         .map(|_| OutboundLogEntry::open(Arc::clone(&counters), AccessLogFilter::Off, "app".into(), "svc".into()))

@@ -11,9 +11,10 @@ use super::{Caller, app_guid, outbound};
 use crate::clients::Backend;
 use crate::memory::torrent;
 use crate::metrics::Measured;
-use crate::support::eventually;
+use crate::support::client::connector;
 use crate::support::http_app::HttpApp;
-use crate::support::sidecar::Setup;
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{app, eventually};
 
 const KIB: usize = 1024;
 
@@ -40,7 +41,7 @@ fn assert_room_is_made(measured: &Measured, mut goes_on: impl FnMut()) {
     let had_to_go = |line: &Value| {
         line["close_reason"] == "overloaded"
             && line["direction"] == "outbound"
-            && line["detail"].as_str().is_some_and(|detail| detail.contains("memory for backlogs"))
+            && line["detail"].as_str().is_some_and(|detail| detail.contains("memory for backlogs is short"))
     };
     eventually("one that had to go", || {
         goes_on();
@@ -83,7 +84,7 @@ fn downloads_that_the_app_does_not_read_make_room_when_memory_is_short_and_those
 fn uploads_that_the_server_does_not_take_make_room_when_memory_is_short() {
     let (caller, backend) = (Caller::new(), Backend::new());
     // Nobody accepts behind the server's own queue.
-    let deaf = crate::support::app::App::start();
+    let deaf = app::App::start();
     let serving = backend.before(deaf.addr()).arg("--allow").arg("cf:any").ready();
     let measured = measured(caller.dialling(&[serving.addr()], &app_guid(&backend)));
     let addr = outbound(&measured.sidecar);
@@ -132,7 +133,10 @@ fn bodies_of_requests_that_the_server_does_not_read_make_room_when_memory_is_sho
     let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n";
     let stuck: Vec<_> = (0..STUCK).map(|_| pouring(addr, request)).collect();
     assert_room_is_made(&measured, || {});
-    let told = |line: &Value| line["close_reason"] == "overloaded" && line["status"] == 503;
+    let told = |line: &Value| {
+        let detail = line["detail"].as_str().unwrap_or_default();
+        line["status"] == 503 && detail.contains("memory for backlogs is short")
+    };
     eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
     drop(stuck);
 }
@@ -151,8 +155,92 @@ fn heads_of_responses_that_do_not_end_are_held_to_the_memory_limit() {
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let waiting: Vec<_> = (0..STUCK).map(|_| app_client(addr, request)).collect();
     assert_room_is_made(&measured, || {});
-    let told = |line: &Value| line["close_reason"] == "overloaded" && line["status"] == 503;
-    let told = eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
-    assert!(told["detail"].as_str().unwrap().contains("memory for backlogs"), "{told}");
+    // Others have waited for their turn.
+    let told = |line: &Value| {
+        let detail = line["detail"].as_str().unwrap_or_default();
+        line["close_reason"] == "overloaded" && line["status"] == 503 && detail.contains("memory for backlogs")
+    };
+    eventually("an answer", || measured.sidecar.lines().into_iter().find(told));
     drop(waiting);
+}
+
+/// Asks on so many connections, of which none reads, and waits until one is refused for want of memory: what the process has come to hold
+/// meanwhile is within five eighths of its limit, 16 MiB. Clients are served beside it.
+fn assert_no_more_is_held_than_may_be(measured: &Measured, caller: &Caller, mut ask: impl FnMut() -> TcpStream) {
+    const APPS: usize = 200;
+    const MAY_HOLD_KIB: u64 = 16 * 1024 / 8 * 5;
+    let held_kib = || crate::relay::anonymous_kib(measured.sidecar.pid());
+    let before = held_kib();
+    let mut most = before;
+    let mut stuck = Vec::new();
+    for _ in 0..APPS {
+        stuck.push(ask());
+        most = most.max(held_kib());
+    }
+    let mut client = connector(caller.credentials.instance()).connect(measured.sidecar.addr()).unwrap();
+    client.send(b"still here").unwrap();
+    assert_eq!(client.receive(10).unwrap(), b"still here");
+    let refused = |line: &Value| {
+        let detail = line["detail"].as_str().unwrap_or_default();
+        line["close_reason"] == "overloaded" && detail.contains("requests for which there is memory at a time")
+    };
+    let entry = eventually("one that is refused", || {
+        most = most.max(held_kib());
+        measured.sidecar.lines().into_iter().find(refused)
+    });
+    assert_eq!((&entry["status"], &entry["bytes_up"]), (&503.into(), &0.into()), "{entry}");
+    assert!(entry["detail"].as_str().unwrap().contains("raise the container's memory limit"), "{entry}");
+    assert!(most - before < MAY_HOLD_KIB, "{} KiB", most - before);
+    // Some have a thread that writes to them.
+    stuck.iter().for_each(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
+    measured.wait_for("vestibule_held_memory_bytes{budget=\"backlogs\"}", 0.0);
+}
+
+/// A sidecar that sends requests to `serving`, whose memory is short, in front of an app that sends back what it gets.
+fn with_little_memory(caller: &Caller, serving: &Sidecar, backend: &Backend) -> Measured {
+    sending_by(caller, &[serving.addr()], &app_guid(backend), "");
+    let file = caller.credentials.dir().join("vestibule.toml");
+    let setup = Setup::proxy(&caller.credentials, app::echo()).arg("--config").arg(file.to_str().unwrap());
+    Measured::new(setup.arg("--memory-limit").arg("16M"))
+}
+
+/// A connection as [`app_client`], for which the kernel keeps little.
+fn small_client(addr: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 * KIB).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    socket.into()
+}
+
+#[test]
+fn apps_that_do_not_read_have_the_process_hold_no_more_than_it_may_however_many_they_are() {
+    let caller = Caller::new();
+    let app = HttpApp::handing_over(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+        while stream.write_all(&[0; 64 * KIB]).is_ok() {}
+    });
+    let (backend, serving) = before(&app);
+    let measured = with_little_memory(&caller, &serving, &backend);
+    let addr = outbound(&measured.sidecar);
+    assert_no_more_is_held_than_may_be(&measured, &caller, || {
+        let mut stream = small_client(addr);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream
+    });
+    let mut reading = app_client(addr, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_some(&mut reading);
+}
+
+#[test]
+fn a_server_that_does_not_read_has_the_process_hold_no_more_than_it_may_however_many_ask_it() {
+    let caller = Caller::new();
+    let app = HttpApp::handing_over(|stream| {
+        std::thread::park();
+        drop(stream);
+    });
+    let (backend, serving) = before(&app);
+    let measured = with_little_memory(&caller, &serving, &backend);
+    let addr = outbound(&measured.sidecar);
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n";
+    assert_no_more_is_held_than_may_be(&measured, &caller, || pouring(addr, request));
 }
