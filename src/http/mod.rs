@@ -8,6 +8,7 @@ mod counted_bytes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;
 mod frames;
+mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod head_rejection;
@@ -38,6 +39,7 @@ pub(crate) use body_part::{PartSize, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, DATA, FrameScan, HEADERS, TooManyControlFrames};
+pub(crate) use framing::framing_lookalike;
 pub(crate) use head_rejection::HeadRejection;
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::RequestHead;

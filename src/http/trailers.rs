@@ -6,6 +6,7 @@ use hyper::header::{
     HeaderName, HeaderValue, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::framing::framing_lookalike;
 use super::hop_by_hop::{is_for_proxies, is_unnamed};
 use super::local_reply::REASON;
 use super::response_check::is_token;
@@ -31,7 +32,8 @@ const HEAD_ALONE: [HeaderName; 15] = [
 
 /// Whether a trailer may say this (RFC 9110, 6.5.1), as far as it does not depend on who sends it.
 pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
-    is_token(name) && !is_for_proxies(name) && !is_unnamed(name) && !HEAD_ALONE.contains(name)
+    let is_framing = HEAD_ALONE.contains(name) || framing_lookalike(name).is_some();
+    is_token(name) && !is_for_proxies(name) && !is_unnamed(name) && !is_framing
 }
 
 /// Removes from trailers what none may say.

@@ -3,14 +3,11 @@
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use hyper::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, VIA};
 
 use super::local_reply::REASON;
 use crate::config::{ForwardedFor, HttpConfig, XfccMode};
-use crate::http::{may_be_trailer, remove_hop_by_hop, retain_trailer_names, retain_trailers};
+use crate::http::{framing_lookalike, may_be_trailer, remove_hop_by_hop, retain_trailer_names, retain_trailers};
 use crate::xfcc;
 
 /// What says how a message goes from one hop to the next.
@@ -19,9 +16,6 @@ const WRITTEN_ANEW: [HeaderName; 3] = [TE, TRANSFER_ENCODING, CONTENT_LENGTH];
 const XFCC: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Fields that frame a message or name its server: where an app reads `_` for `-`, another spelling of one would be it.
-const FRAMING: [HeaderName; 8] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, TRAILER, UPGRADE, EXPECT];
 
 /// What the fields of requests are rewritten by.
 #[derive(Debug)]
@@ -175,23 +169,13 @@ fn is_for_proxies(name: &HeaderName) -> bool {
     // httpoxy: CGI would take it for HTTP_PROXY.
     xfcc::is_identity_name(text)
         || text == "proxy"
-        || !is_own_spelling(name) && (is_framing(text) || xfcc::is_origin_name(text))
+        || framing_lookalike(name).is_some()
+        || !is_own_spelling(name) && xfcc::is_origin_name(text)
 }
 
 /// Whether nothing but letters, digits and `-` is in it: CGI and its like read `_` for `-`, and some any other letter.
 fn is_own_spelling(name: &HeaderName) -> bool {
     xfcc::is_exact_spelling(name.as_str())
-}
-
-fn is_framing(name: &str) -> bool {
-    FRAMING.iter().any(|known| {
-        let known = known.as_str();
-        known.len() == name.len()
-            && known
-                .bytes()
-                .zip(name.bytes())
-                .all(|(known, byte)| known == byte || known == b'-' && !byte.is_ascii_alphanumeric())
-    })
 }
 
 /// HTTP/2 may send a cookie in several fields (RFC 9113, 8.2.3), which HTTP/1.1 may not.

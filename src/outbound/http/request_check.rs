@@ -5,7 +5,7 @@ use hyper::{Method, Request, StatusCode, Version};
 
 use super::body::{ExchangeResponse, own_response};
 use super::failure::of_rejection;
-use crate::http::{HeadRejection, LocalReply};
+use crate::http::{HeadRejection, LocalReply, framing_lookalike};
 use crate::telemetry::{OutboundCloseReason, OutboundLogEntry};
 
 /// The answer to `request`, if it is not sent on: it may be read in two ways by those behind us.
@@ -20,8 +20,15 @@ pub(super) fn request_rejection<B>(request: &Request<B>) -> Option<LocalReply> {
     if !has_good_host(request) {
         return Some(of_rejection(HeadRejection::BadHost));
     }
+    if let Some((name, known)) =
+        request.headers().keys().find_map(|name| framing_lookalike(name).map(|known| (name, known)))
+    {
+        let text = format!("some servers read {name} as {known}, and the body ends elsewhere for them; leave it out");
+        return Some(LocalReply { status: StatusCode::BAD_REQUEST, reason: HeadRejection::BadField.into(), text });
+    }
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-    (!target.is_ascii()).then(|| LocalReply {
+    // Some servers read a backslash in a path as a slash.
+    (!target.is_ascii() || request.uri().path().contains('\\')).then(|| LocalReply {
         status: StatusCode::BAD_REQUEST,
         reason: HeadRejection::BadTarget.into(),
         text: "what the request asks for has bytes that no URL has; have the client percent-encode them".to_owned(),
@@ -82,6 +89,19 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_some_servers_read_as_a_length_or_a_coding_are_not_sent_on() {
+        for (name, expected) in [
+            ("Transfer_Encoding", Some("bad_field")),
+            ("content.length", Some("bad_field")),
+            ("Content_Type", None),
+            ("Content-Length", None),
+        ] {
+            let request = Request::builder().uri("/").header(HOST, "a").header(name, "3").body(()).unwrap();
+            assert_eq!(request_rejection(&request).map(|answer| answer.reason), expected, "{name}");
+        }
+    }
+
+    #[test]
     fn methods_that_only_look_like_ours_and_bytes_that_no_url_has_are_not_sent_on() {
         for (method, uri, expected) in [
             ("trace", "/", Some("unknown_method")),
@@ -91,6 +111,10 @@ mod tests {
             ("GET", "/%C3%BF?%FF", None),
             ("GET", "/ÿ", Some("bad_target")),
             ("GET", "http://a/?ÿ", Some("bad_target")),
+            ("GET", "/\\evil", Some("bad_target")),
+            ("GET", "http://a/\\evil", Some("bad_target")),
+            ("GET", "/a?b\\c", None),
+            ("GET", "/%5Cevil", None),
         ] {
             assert_eq!(rejected(method, uri, Some("a"), Version::HTTP_11), expected, "{method} {uri}");
         }
