@@ -85,6 +85,7 @@ impl ApiTrust {
             remedies: ServerRemedies {
                 untrusted: self.help.clone(),
                 no_ca: self.help.clone(),
+                ca_out_of_date: self.help.clone(),
                 name_mismatch: "write the URL with a name that it has".to_owned(),
                 unexpected_identity: "see where the URL leads".to_owned(),
             },

@@ -17,7 +17,7 @@ use crate::identity::{Certificate, Identity, Role};
 use crate::pem::Pem;
 use crate::policy::{Policy, PolicyMode, Routes};
 use crate::tls;
-use crate::trust::{NameCheck, OtherAnchors, ServerAuthenticator, ServerPolicy, Text, TrustAnchors};
+use crate::trust::{NameCheck, OtherAnchors, ServerAuthenticator, ServerPolicy, Text, TrustAnchors, has_issued};
 
 /// What one outbound connection is made with. Replaced whole, never edited.
 #[derive(Debug)]
@@ -53,11 +53,12 @@ pub(super) struct OwnPair {
     issuers: Vec<Issuer>,
 }
 
-/// A CA that has issued a pair of ours.
+/// Who has issued a pair of ours.
 #[derive(Debug)]
 struct Issuer {
-    certificate: CertificateDer<'static>,
     subject: String,
+    /// Its certificate, where it stands behind ours and has signed that.
+    certificate: Option<CertificateDer<'static>>,
     /// The last second of the pair.
     until: SystemTime,
 }
@@ -104,14 +105,22 @@ impl OwnPair {
         if !leaf.is_retirement() || self.pair.is_none() {
             self.pair = Some((pair.clone(), since));
         }
-        for der in &pair.chain()[1..] {
-            let Ok(ca) = Certificate::from_der(der) else { continue };
-            if !ca.is_ca() || ca.subject() != leaf.issuer() {
-                continue;
-            }
-            self.issuers.retain(|known| known.certificate != *der);
-            self.issuers.push(Issuer { certificate: der.clone(), subject: ca.subject(), until: leaf.not_after() });
+        // Another CA of that name may stand behind it, which has no say in who we are.
+        let is_issuer = |der: &&CertificateDer<'_>| {
+            Certificate::from_der(der).is_ok_and(|ca| ca.is_ca()) && has_issued(der, pair.leaf())
+        };
+        let found: Vec<_> = pair.chain()[1..].iter().filter(is_issuer).cloned().map(Some).collect();
+        let certificates = if found.is_empty() { vec![None] } else { found };
+        for certificate in certificates {
+            let (subject, until) = (leaf.issuer(), leaf.not_after());
+            self.issuers.retain(|known| (&known.subject, &known.certificate) != (&subject, &certificate));
+            self.issuers.push(Issuer { subject, certificate, until });
         }
+    }
+
+    /// The certificates of those who have issued our pairs, as far as they are known.
+    fn issuer_certificates<'a>(&'a self) -> impl Iterator<Item = &'a CertificateDer<'a>> {
+        self.issuers.iter().filter_map(|issuer| issuer.certificate.as_ref())
     }
 
     /// The pair that is shown, and since which generation.
@@ -119,7 +128,8 @@ impl OwnPair {
         self.pair.as_ref().map(|(pair, since)| (pair, *since))
     }
 
-    /// Whatever of `platform` is called like one of the issuers: their successors.
+    /// Whatever of `platform` is called like one of the issuers: that one itself, where our file has only our own certificate, and their
+    /// successors.
     fn successors(&self, platform: &[Text]) -> Vec<CertificateDer<'static>> {
         let pems = platform.iter().filter_map(|text| Pem::read(&text.bytes).ok());
         let all: Vec<_> = pems.flat_map(|pem| pem.chain()).collect();
@@ -132,8 +142,7 @@ impl OwnPair {
 
     /// CAs of which somebody may think that they vouch as well.
     fn others(&self, trust: &ServerTrust, place: &SettingsPlace) -> Option<OtherAnchors> {
-        let own_issuers =
-            || Text::of_certificates(Path::new("own-issuer"), self.issuers.iter().map(|issuer| &issuer.certificate));
+        let own_issuers = || Text::of_certificates(Path::new("own-issuer"), self.issuer_certificates());
         let parse = |texts: &[Text]| Some(TrustAnchors::parse(texts, &[], Role::Server).ok()?.0);
         match trust.own_issuer {
             true => Some(OtherAnchors {
@@ -163,7 +172,7 @@ impl OwnPair {
         let mut texts = trust.cas.clone();
         if trust.own_issuer {
             let successors = self.successors(&trust.platform);
-            let issuers = self.issuers.iter().map(|issuer| &issuer.certificate).chain(&successors);
+            let issuers = self.issuer_certificates().chain(&successors);
             texts.push(Text::of_certificates(Path::new("own-issuer"), issuers));
         }
         // Read before; where nothing vouches, nobody is believed.

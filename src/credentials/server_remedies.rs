@@ -24,6 +24,9 @@ pub(super) fn remedies(place: &SettingsPlace) -> ServerRemedies {
     ServerRemedies {
         untrusted: format!("add the CA of that server by {ca}, if it is the right one"),
         no_ca: format!("give the CAs by {ca}"),
+        ca_out_of_date: format!(
+            "give the CA that has taken its place by {ca}, or in the file of --cert where it follows our own certificate"
+        ),
         name_mismatch,
         unexpected_identity: format!("see where the route leads, or expect this app by {expect}"),
     }
@@ -74,7 +77,9 @@ mod tests {
         assert!(expect(pattern(false)).ends_with("by --outbound-expect"));
         for place in [SettingsPlace::Table { expects: true }, SettingsPlace::Table { expects: false }] {
             let said = remedies(&place);
-            assert!(said.untrusted.contains("key ca") && said.no_ca.contains("key ca"), "{said:?}");
+            for said in [&said.untrusted, &said.no_ca, &said.ca_out_of_date] {
+                assert!(said.contains("key ca"), "{said:?}");
+            }
             assert!(remedy_for_other_anchors(&place, true).contains("key ca"));
             assert!(said.name_mismatch.contains("key server-name") && !said.name_mismatch.contains("--"), "{said:?}");
         }

@@ -17,6 +17,9 @@ use crate::policy::{Denial, DenialReason, Permit, Policy};
 /// Characters of the name of a CA that nobody vouches for.
 const LONGEST_NAME: usize = 200;
 
+/// What helps where a certificate is at fault and not who vouches for it.
+const ISSUED_ANEW: &str = "have the server's certificate issued anew";
+
 /// Judges whoever answers one outbound listener, as it stands in one generation. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ServerAuthenticator(Arc<ServerRules>);
@@ -169,7 +172,7 @@ impl ServerRules {
         let for_others = || self.others.as_ref().filter(|others| others.anchors.verify(chain, now).is_ok());
         let (detail, remedy) = match denial.reason() {
             DenialReason::Untrusted if self.anchors.cas().is_empty() => (
-                "no CA vouches for servers: the issuer of our own certificate is not known, as no CA follows it in its file"
+                "no CA vouches for servers: the issuer of our own certificate is not known, as no CA that has signed it follows it in its file, and none of that name stands in $CF_SYSTEM_CERT_PATH"
                     .to_owned(),
                 Some(self.remedies.no_ca.as_str()),
             ),
@@ -177,11 +180,28 @@ impl ServerRules {
                 Some(others) => (others.detail.to_owned(), Some(others.remedy.as_str())),
                 None => (self.nobody_vouches(chain), None),
             },
-            DenialReason::Expired | DenialReason::NotYetValid => (out_of_date(chain, now), None),
-            DenialReason::Revoked => ("its certificate, or a CA's above it, is revoked".to_owned(), None),
-            _ => (denial.detail().map_or_else(|| denial.reason().as_str().to_owned(), str::to_owned), None),
+            DenialReason::Expired | DenialReason::NotYetValid => match out_of_date(chain, now) {
+                Some(detail) => (detail, None),
+                None => (self.anchor_out_of_date(chain, now), Some(self.remedies.ca_out_of_date.as_str())),
+            },
+            DenialReason::Revoked => ("its certificate, or a CA's above it, is revoked".to_owned(), Some(ISSUED_ANEW)),
+            // A CA of ours may well vouch for it, and no other helps.
+            reason => (denial.detail().map_or_else(|| reason.as_str().to_owned(), str::to_owned), Some(ISSUED_ANEW)),
         };
         ServerDenial::new(reason, detail, remedy.unwrap_or_else(|| self.remedies.of(reason)), None)
+    }
+
+    /// Which of the CAs that vouch is not valid at the time `now`, although what was shown is.
+    fn anchor_out_of_date(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> String {
+        let issuers: Vec<_> = chain.iter().filter_map(|der| Some(Certificate::from_der(der).ok()?.issuer())).collect();
+        let over = self.anchors.cas().iter().filter(|ca| issuers.contains(&ca.subject));
+        let dated = over.filter_map(|ca| Some((ca, when_out_of_date((ca.not_before, ca.not_after), now)?))).next();
+        dated.map_or_else(
+            || format!("one of the {} is not valid now", self.asked),
+            |(ca, when)| {
+                format!("the CA {}, one of the {}, {when}", SafeText::up_to(LONGEST_NAME, &ca.subject), self.asked)
+            },
+        )
     }
 
     /// Which CAs were asked, and which one would have to be among them.
@@ -208,22 +228,28 @@ impl ServerRules {
     }
 }
 
+/// Whether what is valid from the first to the second of `dates` is not at the time `now`, and since when, or until when.
+fn when_out_of_date((not_before, not_after): (SystemTime, SystemTime), now: SystemTime) -> Option<String> {
+    match () {
+        () if not_after < now => Some(format!("has expired on {}", date(not_after))),
+        () if not_before > now => Some(format!("is not valid before {}", date(not_before))),
+        () => None,
+    }
+}
+
 /// Which certificate of `chain` is not valid at the time `now`, and since when, or from when on.
-fn out_of_date(chain: &[CertificateDer<'_>], now: SystemTime) -> String {
+fn out_of_date(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<String> {
     for (at, der) in chain.iter().enumerate() {
         let Ok(certificate) = Certificate::from_der(der) else { continue };
         let whose = || match at {
             0 => "its certificate".to_owned(),
             _ => format!("the CA above it, {},", SafeText::up_to(LONGEST_NAME, certificate.subject())),
         };
-        if certificate.not_after() < now {
-            return format!("{} has expired on {}", whose(), date(certificate.not_after()));
-        }
-        if certificate.not_before() > now {
-            return format!("{} is not valid before {}", whose(), date(certificate.not_before()));
+        if let Some(when) = when_out_of_date((certificate.not_before(), certificate.not_after()), now) {
+            return Some(format!("{} {when}", whose()));
         }
     }
-    "a CA that vouches for it is not valid now".to_owned()
+    None
 }
 
 /// Who a certificate says its holder is.
@@ -250,3 +276,6 @@ fn has(certificate: &PeerCertificate) -> String {
 fn shown<'a>(name: &'a ServerName<'_>) -> Cow<'a, str> {
     name.to_str()
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ pub struct ServerRemedies {
     pub untrusted: String,
     /// There is no trust anchor.
     pub no_ca: String,
+    /// The trust anchor that would vouch is not valid now.
+    pub ca_out_of_date: String,
     /// The certificate does not have the name.
     pub name_mismatch: String,
     /// No rule expects whoever has answered.

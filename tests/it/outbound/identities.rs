@@ -71,6 +71,52 @@ fn a_certificate_of_another_ca_is_untrusted_whatever_it_says() {
     assert_eq!(say(outbound(&sidecar), b"hello"), (b"hello".to_vec(), Ending::Fin));
 }
 
+/// The first certificate of `pem`, and the others.
+fn leaf_and_cas(pem: &str) -> (&str, &str) {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    pem.split_at(pem.find(END).unwrap() + END.len())
+}
+
+#[test]
+fn a_ca_behind_our_certificate_that_has_not_signed_it_vouches_for_nobody() {
+    let caller = Caller::new();
+    // A server under another CA that is called alike, and that CA behind our own certificate.
+    let authority = CertificateAuthority::generate(SystemTime::now()).unwrap();
+    let backend = Backend::new();
+    let credential = authority.issue(&backend.credentials.spec, SystemTime::now()).unwrap();
+    Folder::instance(backend.credentials.dir()).write(&credential).unwrap();
+    let serving = Setup::proxy(&backend.credentials, app::echo()).ready();
+    let ours = std::fs::read_to_string(caller.credentials.cert()).unwrap();
+    let mixed = [leaf_and_cas(&ours).0, leaf_and_cas(&credential.cert_pem).1].concat();
+    std::fs::write(caller.credentials.cert(), mixed).unwrap();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    assert_eq!(say(outbound(&sidecar), b"secret"), (vec![], Ending::Reset));
+    let refused = entry(&sidecar, "untrusted");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("no CA that has signed it follows it in its file"), "{refused}");
+    assert_eq!(refused["bytes_up"], 0);
+}
+
+#[test]
+fn without_a_ca_behind_our_certificate_its_issuer_is_found_in_the_platforms_folder() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    let ours = std::fs::read_to_string(caller.credentials.cert()).unwrap();
+    std::fs::write(caller.credentials.cert(), leaf_and_cas(&ours).0).unwrap();
+    let sidecar = caller.dialling(&[serving.addr()], &app_guid(&backend)).ready();
+    assert_eq!(say(outbound(&sidecar), b"secret"), (vec![], Ending::Reset));
+    assert_eq!(entry(&sidecar, "untrusted")["bytes_up"], 0);
+
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::write(folder.path().join("platform.crt"), crate::support::credentials::roots_pem()).unwrap();
+    let platform = caller.dialling(&[serving.addr()], &app_guid(&backend));
+    let sidecar = platform.env("CF_SYSTEM_CERT_PATH", folder.path().to_str().unwrap()).ready();
+    // The server asks for a certificate that it can verify, and ours has its CA no longer behind it: who answers is believed all the same.
+    say(outbound(&sidecar), b"x");
+    let judged = sidecar.wait_until("an outbound entry", |line| line["direction"] == "outbound");
+    assert_eq!(judged["server_app"], backend.credentials.spec.app.to_string(), "{judged}");
+}
+
 #[test]
 fn a_server_that_does_not_accept_our_identity_is_named_with_its_alert() {
     let caller = Caller::new();
