@@ -97,6 +97,11 @@ impl TomlReader<'_> {
                 tables.extend(self.tables(*kind, value.get_ref()));
                 continue;
             }
+            if let (Some(kind), DeValue::Table(_)) = (named, value.get_ref()) {
+                let help = format!("write each as a table with the header {}", kind.header());
+                self.diagnostics.push(Problem::new("is of type table", help).at(place));
+                continue;
+            }
             if key.get_ref() == ROUTE && kind != Some(Table::Outbound) {
                 let header = if kind.is_none() { "[[route]]" } else { "[[listener.route]]" };
                 let mut reader = RuleFileReader::new(self.document.path, self.document.text);

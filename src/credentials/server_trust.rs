@@ -109,7 +109,13 @@ impl ReloadSource for ServerTrustSource {
             Err(TrustAnchorsError::Empty { .. }) if self.own_issuer() => Vec::new(),
             Err(error) => {
                 let left_out: Vec<String> = files.cas.notes().collect();
-                return Err(TrustError::of_anchors(error.with_left_out(&left_out)));
+                return Err(TrustError::of_anchors(match error {
+                    // There is not even a file: what was looked at is what was given.
+                    TrustAnchorsError::Empty { .. } if files.cas.texts.is_empty() => {
+                        TrustAnchorsError::empty(Role::Server, self.ca_paths().iter(), &left_out)
+                    }
+                    error => error.with_left_out(&left_out),
+                }));
             }
         };
         Ok(Arc::new(ServerTrust {

@@ -7,8 +7,9 @@ use strum::{Display, VariantArray};
 
 use crate::config::Network;
 
-/// Where clouds answer whoever asks with the credentials of the machine, beside the addresses of the link.
-const METADATA: [IpAddr; 6] = [
+/// Where clouds answer whoever asks with the credentials of the machine.
+pub const METADATA: [IpAddr; 7] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
@@ -61,7 +62,7 @@ impl AddressRules {
     }
 
     /// Why `addr` is not dialled; `None`: it may be.
-    pub(super) fn rejection(&self, addr: SocketAddr) -> Option<AddressRejection> {
+    pub fn rejection(&self, addr: SocketAddr) -> Option<AddressRejection> {
         let ip = addr.ip().to_canonical();
         self.rejection_of_ours(addr).or_else(|| {
             let allowed = self.guard.as_ref()?;

@@ -34,7 +34,7 @@ mod tcp;
 
 use std::sync::Arc;
 
-pub use address_rules::{AddressRejection, AddressRules};
+pub use address_rules::{AddressRejection, AddressRules, METADATA};
 pub use api::{ApiError, ApiLimits, ApiRequest, ApiResponse, ApiServer};
 pub use certificate_rejection::CertificateRejection;
 pub use dialler::Dialler;

@@ -1,18 +1,19 @@
 //! Judges whom the app may dial through us; with `--connect`, by shaking hands with each.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 
 use super::finding::{Findings, Subject};
 use super::network;
 use super::network::{NetworkCheck, PortHolder};
 use crate::config::{
-    Config, ForwardProxy, HostPattern, IdentityUse, Listen, Outbound, OutboundListen, OutboundSettings, PairSource,
-    SettingsPlace, Target, Unlisted,
+    Config, ForwardProxy, Host, HostPattern, IdentityUse, Listen, Network, Outbound, OutboundListen, OutboundSettings,
+    PairSource, SettingsPlace, Target, Unlisted,
 };
 use crate::credentials::{InitialLoadError, OutboundSnapshot};
 use crate::diagnostics::{LONGEST_LINE, bounded};
 use crate::exit::{Exit, Fault};
-use crate::outbound::{AddressRules, EndpointProbe, Probes, probe};
+use crate::outbound::{AddressRejection, AddressRules, EndpointProbe, METADATA, Probes, probe};
 use crate::trust::who;
 
 /// Judges each outbound. Nothing is opened and nobody is dialled unless `connects`.
@@ -29,6 +30,7 @@ pub(super) fn check(
     let Some(pair) = config.listeners.first().map(|listener| &listener.pair) else { return Ok(()) };
     for outbound in &config.outbounds {
         check_listen(&outbound.listen, (Subject::Outbound, "--outbound"), network, holder, found);
+        check_port(&outbound.listen, found);
         let subject = format!("{} to {}", outbound.listen, outbound.name());
         let asked = if connects { ProbeState::Elsewhere } else { ProbeState::NotYet };
         let Some(snapshot) = check_trust(&subject, &outbound.settings, pair, asked, found) else { continue };
@@ -41,9 +43,30 @@ pub(super) fn check(
     }
     if let Some(proxy) = &config.forward_proxy {
         check_listen(&proxy.listen, (Subject::Outbound, "--forward-proxy"), network, holder, found);
+        check_allowed(&proxy.allow_addresses, found);
         check_forward_proxy(proxy, pair, connects, found)?;
     }
     Ok(())
+}
+
+/// An app that is not told where to dial us does not find a port of the kernel's choice.
+fn check_port(listen: &OutboundListen, found: &mut Findings) {
+    if listen.tcp().iter().any(|addr| addr.port() == 0) {
+        let what = format!("{listen}: the kernel chooses the port anew at every start, and the app is not told which");
+        found.warning(Subject::Outbound, what, "write the port that the app dials");
+    }
+}
+
+/// Whoever opens a network to the app seldom means the address in it at which the machine's credentials are had.
+fn check_allowed(allowed: &[Network], found: &mut Findings) {
+    for network in allowed.iter().filter(|network| !network.is_one_address()) {
+        if let Some(metadata) = METADATA.iter().find(|ip| network.contains(**ip)) {
+            let what = format!(
+                "--forward-proxy-allow-address {network} lets whoever asks the proxy reach {metadata}, where clouds give out the machine's credentials"
+            );
+            found.warning(Subject::Outbound, what, "name the addresses alone that are meant");
+        }
+    }
 }
 
 /// Hosts that are listed by name are asked who they are; who is below a domain nobody knows.
@@ -79,8 +102,22 @@ fn check_forward_proxy(
             format!("list {} by --forward-proxy-to, or correct --forward-proxy-map", dangling.dialled()),
         );
     }
+    let rules = || AddressRules::guarded(Vec::new(), proxy.allow_addresses.clone());
     for listed in &proxy.listed {
         let subject = format!("forward proxy {at} to {listed}");
+        if let HostPattern::Host(Host::Ip(ip)) = &listed.hosts
+            && let Some(rejection) = rules().rejection(SocketAddr::new(*ip, listed.port))
+        {
+            let what = format!("{subject}: every request is refused (403), as {rejection}");
+            let help = match rejection {
+                AddressRejection::Loopback | AddressRejection::Own => {
+                    format!("list another server, or add --forward-proxy-allow-address {ip}")
+                }
+                // Hardly anybody should.
+                _ => "list another server".to_owned(),
+            };
+            found.warning(Subject::Outbound, what, help);
+        }
         let asked = match &listed.hosts {
             HostPattern::Host(_) if connects => ProbeState::Elsewhere,
             HostPattern::Host(_) => ProbeState::NotYet,
@@ -93,8 +130,7 @@ fn check_forward_proxy(
         {
             let to = vec![Target { host: host.clone(), port: listed.port }];
             let outbound = Outbound { listen: at.clone(), to, settings: listed.settings.clone() };
-            let rules = AddressRules::guarded(Vec::new(), proxy.allow_addresses.clone());
-            connect(&outbound, rules, snapshot, found)?;
+            connect(&outbound, rules(), snapshot, found)?;
         }
     }
     Ok(())
@@ -162,7 +198,9 @@ fn check_trust(
     };
     let cas = snapshot.authenticator.anchors().cas().len();
     if cas == 0 {
-        let what = format!("{subject}: no CA vouches for servers, as none follows our certificate in its file");
+        let what = format!(
+            "{subject}: no CA vouches for servers, as none that has signed our certificate follows it in its file, and none of that name stands in $CF_SYSTEM_CERT_PATH"
+        );
         found.problem(Subject::Outbound, what, "add the issuing CA to the file of --cert, or give --outbound-ca PATH");
         return None;
     }

@@ -225,6 +225,13 @@ impl OptionReader {
         let refresh = self.required("outbound-refresh", |text| values::duration(text, &Range::A_SECOND_TO_A_DAY));
         let unsafe_listen = self.given("unsafe-listen", values::switch);
         let (expect, idle) = (expect?, idle?);
+        if let Ok([]) = ca.as_deref() {
+            self.reject_empty_list(
+                "outbound-ca",
+                "lists no CA",
+                "write own-issuer, system or a path, or leave it out",
+            )?;
+        }
         let mut ca: Vec<_> = ca?.into_iter().map(|(_, ca)| ca).collect();
         if ca.is_empty() {
             ca = match expect.iter().any(Rule::is_cloud_foundry) {
@@ -277,13 +284,27 @@ impl OptionReader {
             let problem = Problem::new("every server has a certificate", "name an app, or leave it out");
             return Err(self.report(problem.at(place.clone())));
         }
-        if rules.is_empty() && self.sources.is_given("outbound-expect") {
+        if rules.is_empty() {
             let help = "write a rule, or leave it out where the server's name is enough";
-            let place = self.sources.values("config").first().map(|given| PathBuf::from(&given.value));
-            let place = Source::File { path: place.unwrap_or_default(), line: None, key: "expect".to_owned() };
-            return Err(self.report(Problem::new("lists nobody", help).at(place)));
+            self.reject_empty_list("outbound-expect", "lists nobody", help)?;
         }
         Ok(rules.into_iter().map(|(_, rule)| rule).collect())
+    }
+
+    /// A list of the file that has nothing in it is not taken for one that was left out.
+    fn reject_empty_list(
+        &mut self,
+        option: &'static str,
+        what: &'static str,
+        help: &'static str,
+    ) -> Result<(), Reported> {
+        if !self.sources.is_given(option) {
+            return Ok(());
+        }
+        let path = self.sources.values("config").first().map(|given| PathBuf::from(&given.value));
+        let key = option.trim_start_matches("outbound-").to_owned();
+        let place = Source::File { path: path.unwrap_or_default(), line: None, key };
+        Err(self.report(Problem::new(what, help).at(place)))
     }
 
     /// Neither do two outbound listeners want one address, nor one that others have; nor do we dial ourselves. `more` is where the app dials

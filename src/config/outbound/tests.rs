@@ -179,6 +179,14 @@ fn errors_about_outbounds_have_their_place_and_their_help() {
             ConfigInput::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nexpect = []\n"),
             "v.toml: expect: lists nobody; write a rule, or leave it out where the server's name is enough",
         ),
+        (
+            ConfigInput::default().file("[[outbound]]\nlisten = 9000\nto = \"a:1\"\nca = []\n"),
+            "v.toml: ca: lists no CA; write own-issuer, system or a path, or leave it out",
+        ),
+        (
+            ConfigInput::default().file("[outbound]\nlisten = 9000\nto = \"a:1\"\n"),
+            "v.toml:1: outbound: is of type table; write each as a table with the header [[outbound]]",
+        ),
     ] {
         assert_eq!(typed.diagnostics(), [line]);
     }

@@ -31,6 +31,11 @@ impl Network {
         self.address.is_ipv6()
     }
 
+    /// Whether no other address lies in it than one.
+    pub fn is_one_address(&self) -> bool {
+        self.prefix == if self.is_ipv6() { 128 } else { 32 }
+    }
+
     /// Whether every address lies in it: every IPv4 address, or every IPv6 address.
     pub fn is_everybody(&self) -> bool {
         self.prefix == 0

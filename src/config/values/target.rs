@@ -1,6 +1,6 @@
 //! Whom an outbound listener dials, and where the app dials it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::address;
 use crate::config::outbound::{ExpectedName, Host, OutboundCa, OutboundListen, Target};
@@ -39,6 +39,9 @@ pub fn target(text: &str) -> Result<Target, Problem> {
     if let Some(problem) = no_target(text, EXAMPLES) {
         return Err(problem);
     }
+    if let Some(address) = in_another_form(text) {
+        return Err(Problem::new(address, EXAMPLES));
+    }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return dialled(Target { host: Host::Ip(address.ip().to_canonical()), port: address.port() }, text);
     }
@@ -49,6 +52,27 @@ pub fn target(text: &str) -> Result<Target, Problem> {
     let Some((host, port)) = text.rsplit_once(':') else { return Err(wrong("has no port")) };
     let port = address::digits(port).unwrap_or_else(|| Err(address::no_port(port)))?;
     dialled(Target { host: Host::Name(name(host)?), port }, text)
+}
+
+/// What is wrong with `text`, if it is an address that is written as some write it.
+fn in_another_form(text: &str) -> Option<String> {
+    let (host, _) = text.rsplit_once(':')?;
+    let is_in_brackets = host.starts_with('[') && host.ends_with(']');
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let wrong = |what: &str| Some(format!("{} {what}", quote(text)));
+    if bare.parse::<Ipv4Addr>().is_ok() {
+        return None;
+    }
+    match bare.split_once('%') {
+        Some((address, _)) if address.parse::<Ipv6Addr>().is_ok() => {
+            wrong("names a zone, behind the %, which is not dialled")
+        }
+        None if !is_in_brackets && bare.parse::<Ipv6Addr>().is_ok() => {
+            wrong("has an IPv6 address without brackets around it")
+        }
+        None if !is_in_brackets && is_number(bare) => wrong("has an address that is not written in four decimal parts"),
+        _ => None,
+    }
 }
 
 /// What is wrong with `text`, if it is a URL, or has a user in it; `examples` help.
@@ -105,15 +129,18 @@ pub fn server_name(text: &str) -> Result<ExpectedName, Problem> {
 /// A DNS name, in lower case; one that ends with a dot is absolute.
 fn name(text: &str) -> Result<String, Problem> {
     let bare = text.strip_suffix('.').unwrap_or(text);
-    // What looks like a number is an address in a spelling that some read otherwise.
-    let is_number = bare.rsplit('.').next().is_some_and(|last| {
-        last.bytes().all(|byte| byte.is_ascii_digit()) || last.to_ascii_lowercase().starts_with("0x")
-    });
-    if !address::is_host(bare) || is_number || rustls::pki_types::DnsName::try_from(bare).is_err() {
+    if !address::is_host(bare) || is_number(bare) || rustls::pki_types::DnsName::try_from(bare).is_err() {
         let what = format!("{} is not a host name", quote(text));
         return Err(Problem::new(what, "write a name in full such as backend.apps.internal"));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// Whether `host` looks like a number: an address in a spelling that some read otherwise.
+fn is_number(host: &str) -> bool {
+    host.rsplit('.').next().filter(|last| !last.is_empty()).is_some_and(|last| {
+        last.bytes().all(|byte| byte.is_ascii_digit()) || last.to_ascii_lowercase().starts_with("0x")
+    })
 }
 
 /// `own-issuer`, `system`, or a path.
@@ -166,9 +193,13 @@ mod tests {
             ("https://backend/?key=hidden", "\"https://backend/\" is a URL"),
             ("user:hidden@backend:1", "has a user in it"),
             ("https://user:hidden@backend:1", "has a user in it"),
-            ("0177.1:80", "is not a host name"),
-            ("0x7f000001:80", "is not a host name"),
-            ("2130706433:80", "is not a host name"),
+            ("0177.1:80", "is not written in four decimal parts"),
+            ("0177.0.0.1:80", "is not written in four decimal parts"),
+            ("0x7f000001:80", "is not written in four decimal parts"),
+            ("2130706433:80", "is not written in four decimal parts"),
+            ("fe80::1:61443", "has an IPv6 address without brackets"),
+            ("[fe80::1%eth0]:1", "names a zone"),
+            ("fe80::1%2:1", "names a zone"),
             ("a b:1", "is not a host name"),
             ("*.apps.internal:1", "is not a host name"),
             (".:1", "is not a host name"),

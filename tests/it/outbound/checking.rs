@@ -25,6 +25,8 @@ fn check(caller: &Caller, args: &[&str]) -> (Vec<(String, String)>, i32) {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let about = report["findings"].as_array().unwrap().iter().filter(|finding| finding["subject"] == "outbound");
+    // It is so in all of these tests.
+    let about = about.filter(|finding| !text(&finding["message"]).contains("the kernel chooses the port"));
     let found = about.map(|finding| (text(&finding["severity"]), text(&finding["message"]))).collect();
     (found, output.status.code().unwrap())
 }
@@ -153,6 +155,43 @@ fn a_mapping_to_a_port_that_is_not_listed_is_a_finding() {
     assert!(about[0].0 == "warning" && about[0].1.contains("other:80=:1") && about[0].1.contains("403"), "{about:?}");
     let found = check_proxy(&caller, "backend:1=cf:any", &[&map[..], &["--forward-proxy-unlisted", "tunnel"]].concat());
     assert!(found.iter().any(|(_, what)| what.contains("passed on without our certificate") && what.contains("other")));
+}
+
+#[test]
+fn addresses_that_are_never_dialled_and_networks_with_a_metadata_service_are_findings() {
+    let caller = Caller::new();
+    let warned = |to: &str, args: &[&str]| {
+        let found = check_proxy(&caller, to, args);
+        found.into_iter().filter(|(severity, _)| severity == "warning").map(|(_, what)| what).collect::<Vec<_>>()
+    };
+    for (to, why) in [
+        ("127.0.0.1:1=cf:any", "every request is refused (403), as it is a loopback address"),
+        ("169.254.169.254:80=cf:any", "every request is refused (403), as it is a link-local address"),
+    ] {
+        let said = warned(to, &[]);
+        assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
+    }
+    let allow = |network: &str| warned("127.0.0.1:1=cf:any", &["--forward-proxy-allow-address", network]);
+    for network in ["0.0.0.0/0", "169.254.0.0/16,127.0.0.0/8"] {
+        let said = allow(network);
+        assert!(said.len() == 1 && said[0].contains("reach 169.254.169.254, where clouds give out"), "{said:?}");
+    }
+    assert_eq!(allow("127.0.0.0/8"), [] as [String; 0]);
+    assert_eq!(warned("10.0.0.1:1=cf:any", &[]), [] as [String; 0]);
+}
+
+#[test]
+fn a_port_of_the_kernels_choice_and_a_folder_without_cas_are_named() {
+    let caller = Caller::new();
+    let folder = caller.credentials.dir().join("empty");
+    std::fs::create_dir(&folder).unwrap();
+    let mut command = Command::new(VESTIBULE);
+    command.args(["check", "--listen", "127.0.0.1:0", "--admin", "off", "--outbound", "0=backend:1"]);
+    command.args(["--outbound-ca", folder.to_str().unwrap()]).env_clear();
+    command.env("CF_INSTANCE_CERT", caller.credentials.cert()).env("CF_INSTANCE_KEY", caller.credentials.key());
+    let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(text.contains("the kernel chooses the port anew at every start"), "{text}");
+    assert!(text.contains(&format!("no server CA in {}; without one", folder.display())), "{text}");
 }
 
 #[test]
