@@ -40,7 +40,7 @@ pub enum OutboundCloseReason {
     /// The certificate of whoever has answered does not have the name.
     #[strum(message = "`--outbound-server-name`")]
     NameMismatch,
-    /// Somebody else has answered than `--outbound-expect` says; `detail` names both.
+    /// Somebody else has answered than `--outbound-expect`, the key `expect` or `--forward-proxy-to PATTERN=RULE` says; `detail` names both.
     #[strum(message = "route, rules")]
     UnexpectedIdentity,
     /// The server does not accept our certificate; `detail` has its alert.

@@ -45,7 +45,10 @@ pub const OUTBOUND_FIELDS: [(&str, &str); 34] = [
     ("server_instance", "the same, its instance"),
     ("server_subject", "the subject of another server certificate"),
     ("server_serial", "the server certificate's serial number"),
-    ("rule", "the rule of `--outbound-expect` by which it may answer"),
+    (
+        "rule",
+        "the rule by which it may answer: of `--outbound-expect`, of the key `expect` of its table, or of `--forward-proxy-to PATTERN=RULE`",
+    ),
     ("bytes_up", "plaintext bytes from the app to the server"),
     ("bytes_down", "plaintext bytes from the server to the app"),
     ("resolve_ms", "milliseconds that the connection waited for a first lookup"),
