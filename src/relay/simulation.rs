@@ -53,6 +53,8 @@ struct SimulatedConnection<R> {
     end: Option<RelayEnd>,
     /// The app was called gone.
     app_is_gone: bool,
+    /// The client has reset, with more to say.
+    reset: Option<Instant>,
     idle: Option<Idle>,
     /// What was carried at the last look, and since when.
     transferred: (Transferred, Instant),
@@ -92,6 +94,7 @@ impl<R: SimulatedRelay> SimulatedConnection<R> {
             budget,
             end: None,
             app_is_gone: false,
+            reset: None,
             idle: None,
             transferred: (Transferred::default(), Instant::now()),
             up: (0, Instant::now()),
@@ -120,7 +123,12 @@ impl<R: SimulatedRelay> SimulatedConnection<R> {
             RelayStep::MemoryIsFree => self.others.set(0),
             RelayStep::ClientCloses => self.client.close(),
             RelayStep::ClientEnds => self.client.end(),
-            RelayStep::ClientResets => self.client.reset(),
+            RelayStep::ClientResets => {
+                if !self.client.has_closed && !self.client.has_ended {
+                    self.reset.get_or_insert_with(Instant::now);
+                }
+                self.client.reset();
+            }
             RelayStep::ClientErrs => self.client.damage(run.below(4096)),
             RelayStep::AppEnds => self.app.end(),
             RelayStep::AppResets => self.app.reset(),
@@ -194,12 +202,25 @@ impl<R: SimulatedRelay> SimulatedConnection<R> {
     /// Polls the relay until it waits.
     fn settle(&mut self) {
         for _ in 0..100_000 {
-            if self.end.is_some() || !self.woken.0.load(Ordering::Relaxed) {
+            if self.end.is_some() {
                 return;
+            }
+            if !self.woken.0.load(Ordering::Relaxed) {
+                return self.judge_rest();
             }
             self.poll();
         }
         panic!("the relay never comes to rest");
+    }
+
+    /// Whoever waits has nothing to do: polled without a reason, it does nothing.
+    fn judge_rest(&mut self) {
+        let before = (self.relay.transferred(), self.relay.memory());
+        self.woken.wake_by_ref();
+        self.poll();
+        if self.end.is_none() {
+            assert_eq!((self.relay.transferred(), self.relay.memory()), before, "it could go on, and was not woken");
+        }
     }
 
     /// What holds at every moment.
@@ -219,10 +240,15 @@ impl<R: SimulatedRelay> SimulatedConnection<R> {
         if client.heard_close {
             assert!(app.has_ended && client.heard == app.said, "the client takes a part for the whole");
         }
-        if let Some(Idle { limit, drains: false, .. }) = &self.idle
-            && self.end.is_none()
-            && !self.woken.0.load(Ordering::Relaxed)
-        {
+        let rests = self.end.is_none() && !self.woken.0.load(Ordering::Relaxed);
+        if let Some(reset) = self.reset.filter(|_| rests) {
+            assert!(
+                reset.elapsed() <= Duration::from_secs(3),
+                "nobody has seen for {:?} that the client is gone",
+                reset.elapsed()
+            );
+        }
+        if let Some(Idle { limit, drains: false, .. }) = self.idle.as_ref().filter(|_| rests) {
             let unasked = self.polled.elapsed();
             assert!(unasked <= *limit + Duration::from_millis(10), "nobody has looked for a silence for {unasked:?}");
         }

@@ -68,6 +68,12 @@ impl HttpClient {
         Self { dialler, pool, requests, max_requests, exchanges, retries: RetryBudget::default(), sweeper }
     }
 
+    /// Requests that are being sent a second time.
+    #[cfg(test)]
+    pub(in crate::outbound) fn retries(&self) -> usize {
+        self.retries.under_way()
+    }
+
     /// Who dials for it.
     pub(in crate::outbound) fn dialler(&self) -> &Arc<Dialler> {
         &self.dialler

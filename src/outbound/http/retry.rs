@@ -28,6 +28,12 @@ impl RetryBudget {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |retries| (retries < most).then_some(retries + 1));
         taken.is_ok().then(|| Retry(self))
     }
+
+    /// Requests that are being sent a second time.
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> usize {
+        self.retries.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Retry<'_> {

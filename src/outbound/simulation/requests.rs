@@ -339,6 +339,7 @@ async fn scene(run: &mut SimulationRun) {
         eventually("a connection that was closed waits for a request", || counters.idle() == 0).await;
     }
     assert_eq!(budget.held(), 0, "memory is lost");
+    assert_eq!(client.retries(), 0, "a second attempt is counted for ever");
     phase.send_replace(Phase::Draining);
     shared.end();
     drop((handler, client, shared));
