@@ -31,8 +31,11 @@ pub(crate) fn remove_from_request(fields: &mut HeaderMap, switches: bool) {
 pub(crate) fn remove_from_response(fields: &mut HeaderMap, switches: bool) {
     remove_hop_by_hop(fields, switches, |_| false);
     retain_trailer_names(fields, may_be_trailer);
-    // It tells our answers from the server's.
-    fields.remove(REASON);
+    // It tells our answers from the server's, also to those who take `_` for `-`.
+    let forged: Vec<HeaderName> = fields.keys().filter(|name| is_reason(name)).cloned().collect();
+    for name in forged {
+        fields.remove(name);
+    }
     if fields.remove(TRANSFER_ENCODING).is_some() {
         // The coding counts (RFC 9112, 6.3), and both together would be taken for an attack further on.
         fields.remove(CONTENT_LENGTH);
@@ -84,6 +87,12 @@ pub(super) fn is_unnamed(name: &HeaderName) -> bool {
 pub(super) fn is_for_proxies(name: &HeaderName) -> bool {
     let name = name.as_str().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     name == FORWARDED_CERTIFICATE || name == "proxy" || name.starts_with("proxy-")
+}
+
+/// Whether it is the field of our own answers, in any spelling.
+pub(super) fn is_reason(name: &HeaderName) -> bool {
+    let is_same = |(byte, ours): (u8, u8)| byte == ours || ours == b'-' && !byte.is_ascii_alphanumeric();
+    name.as_str().len() == REASON.as_str().len() && name.as_str().bytes().zip(REASON.as_str().bytes()).all(is_same)
 }
 
 /// The options in one field of a list, in lower case.
@@ -157,6 +166,8 @@ mod tests {
             ("trailer", "x-sum"),
             ("proxy-authenticate", "Basic"),
             ("x-vestibule-reason", "forged"),
+            ("x_vestibule_reason", "forged"),
+            ("x.vestibule-reason", "forged"),
         ]);
         remove_from_response(&mut response, false);
         assert_eq!(names(&response), ["proxy-authenticate", "trailer"]);

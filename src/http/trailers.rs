@@ -7,12 +7,11 @@ use hyper::header::{
 };
 
 use super::framing::framing_lookalike;
-use super::hop_by_hop::{is_for_proxies, is_unnamed};
-use super::local_reply::REASON;
+use super::hop_by_hop::{is_for_proxies, is_reason, is_unnamed};
 use super::response_check::is_token;
 
 /// Where a message ends, whom it is for, and what has to be known before its body. hyper writes none of these over HTTP/1.1 either.
-const HEAD_ALONE: [HeaderName; 15] = [
+const HEAD_ALONE: [HeaderName; 14] = [
     CONNECTION,
     HOST,
     CONTENT_LENGTH,
@@ -27,13 +26,12 @@ const HEAD_ALONE: [HeaderName; 15] = [
     CONTENT_TYPE,
     MAX_FORWARDS,
     SET_COOKIE,
-    REASON,
 ];
 
 /// Whether a trailer may say this (RFC 9110, 6.5.1), as far as it does not depend on who sends it.
 pub(crate) fn may_be_trailer(name: &HeaderName) -> bool {
     let is_framing = HEAD_ALONE.contains(name) || framing_lookalike(name).is_some();
-    is_token(name) && !is_for_proxies(name) && !is_unnamed(name) && !is_framing
+    is_token(name) && !is_for_proxies(name) && !is_unnamed(name) && !is_framing && !is_reason(name)
 }
 
 /// Removes from trailers what none may say.

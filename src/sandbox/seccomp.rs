@@ -78,7 +78,10 @@ fn rules_of(arguments: &[Argument]) -> Result<Vec<SeccompRule>, BackendError> {
     let mut rules = vec![Vec::new()];
     for argument in arguments {
         let met = conditions(*argument)?;
-        rules = rules.iter().flat_map(|rule| met.iter().map(|one| [&rule[..], &[one.clone()]].concat())).collect();
+        rules = rules
+            .iter()
+            .flat_map(|rule| met.iter().map(|one| [&rule[..], std::slice::from_ref(one)].concat()))
+            .collect();
     }
     rules.into_iter().map(SeccompRule::new).collect()
 }

@@ -118,7 +118,8 @@ fn ways_around_the_ports_and_the_folders_are_closed_as_well() {
     let at = other.local_addr().unwrap();
     let config = config(1, &[("cert", &inside.join("tls.crt")), ("key", &inside.join("tls.key"))]);
     let (report, refusals) = within(&access(&config), || {
-        let opened = |kind, protocol: Option<Protocol>| socket(AddressFamily::INET, kind, protocol).map_err(io::Error::from);
+        let opened =
+            |kind, protocol: Option<Protocol>| socket(AddressFamily::INET, kind, protocol).map_err(io::Error::from);
         let stream = opened(SocketType::STREAM, None).unwrap();
         let fast_open = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.unsigned_abs());
         let limit = Rlimit { current: Some(1), maximum: Some(1) };
