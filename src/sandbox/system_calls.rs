@@ -1,7 +1,8 @@
 //! The lists of system calls: those that the proxy makes while it serves, whichever C library it was built with, and those that nobody makes who
 //! means well.
 //!
-//! What is hot is allowed whatever its arguments are: the kernel then does not run the filter at all (Linux 5.11).
+//! What is hot is allowed whatever its arguments are: the kernel then does not run the filter at all (Linux 5.11). Sending is the exception, which
+//! costs some 75 ns a call.
 
 use libc::c_long;
 
