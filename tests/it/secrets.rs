@@ -249,14 +249,15 @@ fn nothing_of_a_key_is_said_that_is_the_value_of_any_option() {
     let hex: String = secret.der.iter().map(|byte| format!("{byte:02x}")).collect();
     let decimals = secret.der.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
     let texts = [&secret.key, &secret.base64, &secret.key.replace('\n', " "), &hex, &decimals];
-    let options: Vec<_> =
-        vestibule::config::options::of("run").chain(vestibule::config::options::of("check")).collect();
+    let options = vestibule::config::options::of("run").chain(vestibule::config::options::of("check"));
+    let names: std::collections::BTreeSet<_> = options.map(|option| option.name).collect();
+    let names = Vec::from_iter(names);
     let next = std::sync::atomic::AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                while let Some(option) = options.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    let variable = format!("VESTIBULE_{}", option.name.to_uppercase().replace('-', "_"));
+                while let Some(name) = names.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    let variable = format!("VESTIBULE_{}", name.to_uppercase().replace('-', "_"));
                     for text in texts {
                         let hear = |args: &[&str]| {
                             let common = [("CF_INSTANCE_CERT", cert.as_str()), ("CF_INSTANCE_KEY", key.as_str())];
