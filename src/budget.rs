@@ -102,6 +102,20 @@ impl Reservation {
         Ok(())
     }
 
+    /// Reserves `bytes` in all for somebody who has nothing else, though others have spent the budget: as long as no more than twice of it is
+    /// spent then.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`]; the reservation is then what it was.
+    pub fn try_resize_for_first(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 && self.budget.held().saturating_add(more) > self.budget.limit.saturating_mul(2) {
+            return Err(BudgetExceeded);
+        }
+        self.set(bytes);
+        Ok(())
+    }
+
     /// Accounts for `bytes` in all, which are held already.
     pub fn set(&mut self, bytes: usize) {
         // Nothing is shared between threads as long as nothing changes, or where there is no limit.
@@ -155,6 +169,22 @@ mod tests {
         assert_eq!((budget.held(), budget.is_under_pressure()), (20, false));
         drop(one);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn whoever_has_nothing_else_gets_something_when_all_is_spent_and_no_more_than_as_much_again() {
+        let budget = budget(1000);
+        let mut others = budget.reservation();
+        others.set(1000);
+        let mut first = budget.reservation();
+        assert_eq!(first.try_resize(1), Err(BudgetExceeded));
+        first.try_resize_for_first(900).unwrap();
+        let mut next = budget.reservation();
+        assert_eq!(next.try_resize_for_first(101), Err(BudgetExceeded));
+        next.try_resize_for_first(100).unwrap();
+        assert_eq!(budget.held(), 2000);
+        next.try_resize_for_first(50).unwrap();
+        assert_eq!(budget.held(), 1950);
     }
 
     #[test]

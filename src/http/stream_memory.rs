@@ -10,7 +10,8 @@
 //! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each | as they come (`WaitingFrames`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`MAX_SEND_BUFFER`] | as they are read from the app (`ResponseBacklog`) |
 //!
-//! All of it is of the budget for backlogs: one stream of a connection is admitted however short that is, further ones are not.
+//! All of it is of the budget for backlogs: one stream of a connection is admitted however short that is, with its head and its body as long as
+//! no more than twice of it is spent; further ones are not.
 
 /// Streams of one client at once.
 pub(crate) const MAX_STREAMS: u32 = 100;
@@ -52,7 +53,8 @@ pub(crate) const MAX_SEND_BUFFER: usize = 64 * 1024;
 pub(crate) const APP_STREAM_WINDOW: u32 = 64 * 1024;
 pub(crate) const APP_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// What the head of a request takes, which has `head` bytes, and its body, if it `has_body`, in bytes.
-pub(crate) fn of_request(head: usize, has_body: bool) -> usize {
-    HEAD_COPIES * head + if has_body { CLIENT_STREAM_WINDOW as usize } else { 0 }
+/// What the head of a request takes, which has `head` bytes, and its body, which has `body`, in bytes; `None`: nobody knows how many.
+pub(crate) fn of_request(head: usize, body: Option<u64>) -> usize {
+    let most = CLIENT_STREAM_WINDOW as usize;
+    HEAD_COPIES * head + body.and_then(|length| usize::try_from(length).ok()).unwrap_or(most).min(most)
 }

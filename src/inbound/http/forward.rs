@@ -14,9 +14,10 @@ use super::connection::{HttpConnection, RequestGuard};
 use super::fields::filter_request_trailers;
 use super::refuse::reject;
 use super::respond::ResponseContext;
-use super::response_backlog::StreamBacklog;
+use super::response_backlog::{Admission, StreamBacklog};
 use super::upgrade::UpgradeSlot;
 use super::validate::head_length;
+use crate::budget::BudgetExceeded;
 use crate::config::AppProtocol;
 use crate::http::stream_memory::of_request;
 use crate::http::{PartSize, RequestBody, RequestInFlight, UnsentBytes, WaitingFrames};
@@ -61,9 +62,15 @@ impl RequestForwarder<'_> {
         let has_body = !body.is_end_stream();
         if let Some(waiting) = self.waiting_frames.clone() {
             // Heads are a few bytes on the wire where they repeat what came before.
-            let held = of_request(head_length(&parts.headers), has_body);
-            let is_admitted = self.stream_backlog.as_ref().is_none_or(|stream_backlog| stream_backlog.is_admitted());
-            if !is_admitted || memory.try_resize(held).is_err() {
+            let length = if has_body { body.size_hint().exact() } else { Some(0) };
+            let held = of_request(head_length(&parts.headers), length);
+            let admission = self.stream_backlog.as_ref().map_or(Admission::Further, |stream| stream.admission());
+            let reserved = match admission {
+                Admission::Only => memory.try_resize_for_first(held),
+                Admission::Further => memory.try_resize(held),
+                Admission::Refused => Err(BudgetExceeded),
+            };
+            if reserved.is_err() {
                 entry.fields.detail = Some(NO_MEMORY.to_owned());
                 return self.reject(RequestReason::Overloaded, entry, has_body, None);
             }

@@ -52,12 +52,22 @@ pub(super) struct ResponseStallCheck {
     stuck: u8,
 }
 
+/// Whether there is memory for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// However short it is: it is the only one of its connection.
+    Only,
+    /// There was some.
+    Further,
+    /// There is none.
+    Refused,
+}
+
 /// Where one stream stands.
 #[derive(Debug)]
 pub(super) struct StreamBacklog {
     backlog: Arc<ResponseBacklog>,
-    /// There is memory for it.
-    is_admitted: bool,
+    admission: Admission,
     /// Its answer waits for room.
     waits: AtomicBool,
     /// Parts of the answer that there was room for.
@@ -154,10 +164,10 @@ impl ResponseStallCheck {
 }
 
 impl StreamBacklog {
-    fn new(backlog: &Arc<ResponseBacklog>, is_admitted: bool) -> Self {
+    fn new(backlog: &Arc<ResponseBacklog>, admission: Admission) -> Self {
         Self {
             backlog: Arc::clone(backlog),
-            is_admitted,
+            admission,
             waits: AtomicBool::new(false),
             parts: AtomicU64::new(0),
             kept: AtomicUsize::new(0),
@@ -167,8 +177,8 @@ impl StreamBacklog {
     }
 
     /// Whether there is memory for it.
-    pub(super) fn is_admitted(&self) -> bool {
-        self.is_admitted
+    pub(super) fn admission(&self) -> Admission {
+        self.admission
     }
 
     /// Its answer has begun, the app's or one of our own.
@@ -231,18 +241,21 @@ struct StreamMemory {
     backlog: Arc<ResponseBacklog>,
     reservation: Reservation,
     cost: StreamCost,
+    admission: Admission,
 }
 
 impl StreamMemory {
     /// That of the next stream of a connection with this `backlog`. Its only one takes it however short memory is.
     fn of_next(backlog: &Arc<ResponseBacklog>, cost: StreamCost) -> Self {
         let mut reservation = backlog.budget.reservation();
-        match backlog.streams.fetch_add(1, Ordering::Relaxed) {
-            0 => reservation.set(cost.always),
-            // Whoever has nothing reserved is refused.
-            _ => drop(reservation.try_resize(cost.always)),
-        }
-        Self { backlog: Arc::clone(backlog), reservation, cost }
+        let admission = match backlog.streams.fetch_add(1, Ordering::Relaxed) {
+            0 => {
+                reservation.set(cost.always);
+                Admission::Only
+            }
+            _ => reservation.try_resize(cost.always).map_or(Admission::Refused, |()| Admission::Further),
+        };
+        Self { backlog: Arc::clone(backlog), reservation, cost, admission }
     }
 
     /// Whether its client leaves room has changed.
@@ -250,10 +263,6 @@ impl StreamMemory {
         if self.reservation.bytes() > 0 {
             self.reservation.set(self.cost.always + if waits { self.cost.unasked } else { 0 });
         }
-    }
-
-    fn is_admitted(&self) -> bool {
-        self.backlog.budget.limit().is_none() || self.reservation.bytes() > 0
     }
 }
 
@@ -284,7 +293,7 @@ impl StreamExecutor {
     /// The room of the stream that is run next, on a connection with this `backlog`.
     pub(super) fn begin(&self, backlog: &Arc<ResponseBacklog>) -> Arc<StreamBacklog> {
         let memory = StreamMemory::of_next(backlog, self.cost);
-        let stream_backlog = Arc::new(StreamBacklog::new(backlog, memory.is_admitted()));
+        let stream_backlog = Arc::new(StreamBacklog::new(backlog, memory.admission));
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&stream_backlog), memory));
         stream_backlog
     }
@@ -327,7 +336,7 @@ impl BacklogWait {
         if !waits {
             return Poll::Pending;
         }
-        if !stream_backlog.is_admitted && stream_backlog.backlog.is_under_pressure() {
+        if stream_backlog.admission == Admission::Refused && stream_backlog.backlog.is_under_pressure() {
             // It was told so as far as its client lets us.
             stream_backlog.is_stalled.store(true, Ordering::Relaxed);
             return Poll::Ready(());

@@ -38,6 +38,8 @@ pub(super) struct Channel {
     pub(super) origin: Arc<ChannelOrigin>,
     /// It has carried requests before.
     pub(super) is_reused: bool,
+    /// The server speaks HTTP/1.0, in which no body of an unknown length can be sent: its first request was the last one.
+    pub(super) is_http10: bool,
     driver: OwnedTask,
 }
 
@@ -108,7 +110,7 @@ impl Channel {
             driving.await;
             drop(open);
         });
-        Ok((Self { sender, meter, backlog, origin, is_reused: false, driver }, lease))
+        Ok((Self { sender, meter, backlog, origin, is_reused: false, is_http10: false, driver }, lease))
     }
 
     /// Whether it leads to `endpoint` under `generation`.

@@ -302,6 +302,7 @@ impl HttpClient {
             request.status = Some(status.as_u16());
         }
         remove_from_response(response.headers_mut(), switches);
+        resources.channel.is_http10 = response.version() < Version::HTTP_11;
         *response.version_mut() = Version::HTTP_11;
         if switches {
             let upgrading = hyper::upgrade::on(&mut response);

@@ -89,7 +89,7 @@ impl Pool {
             return self.finish(channel, is_rotated);
         }
         // What hyper has read into it keeps: with a large body behind it that is more than a new connection costs.
-        if self.shared.has_ended() || self.dialler.backlogs.is_under_pressure() {
+        if self.shared.has_ended() || self.dialler.backlogs.is_under_pressure() || channel.is_http10 {
             return channel.finish();
         }
         let mut waiting = self.waiting();

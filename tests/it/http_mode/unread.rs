@@ -215,10 +215,17 @@ fn requests_over_http2_are_paid_for_until_they_are_answered_and_each_client_has_
     let mut other = Frames::begin(h2.connect(measured.sidecar.addr()).unwrap());
     other.ask(1);
     assert_eq!(other.answer(1), b"ok");
+    // With a body, too: of a length that is told, and of one that is not.
+    other.post_hello(3);
+    other.end(3);
+    assert_eq!(other.answer(3), b"ok");
+    other.begin_post(5);
+    other.end(5);
+    assert_eq!(other.answer(5), b"ok");
     greedy.reset_connection();
     eventually("room again", || (held(&measured) < limit / 8.0).then_some(()));
-    (0..4).for_each(|n| other.ask(2 * n + 3));
-    (0..4).for_each(|n| assert_eq!(other.answer(2 * n + 3), b"ok"));
+    (4..8).for_each(|n| other.ask(2 * n + 1));
+    (4..8).for_each(|n| assert_eq!(other.answer(2 * n + 1), b"ok"));
 }
 
 #[test]

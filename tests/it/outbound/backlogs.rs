@@ -191,8 +191,9 @@ fn assert_no_more_is_held_than_may_be(measured: &Measured, caller: &Caller, mut 
     assert_eq!((&entry["status"], &entry["bytes_up"]), (&503.into(), &0.into()), "{entry}");
     assert!(entry["detail"].as_str().unwrap().contains("raise the container's memory limit"), "{entry}");
     assert!(most - before < MAY_HOLD_KIB, "{} KiB", most - before);
-    // Some have a thread that writes to them.
+    // Some have a thread that writes to them, and holds them open until then.
     stuck.iter().for_each(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
+    drop(stuck);
     measured.wait_for("vestibule_held_memory_bytes{budget=\"backlogs\"}", 0.0);
 }
 

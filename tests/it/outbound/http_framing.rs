@@ -236,3 +236,21 @@ fn a_malformed_response_becomes_a_502_with_its_reason() {
         );
     }
 }
+
+/// hyper speaks as its server does, and loses a body whose length it cannot say in HTTP/1.0.
+#[test]
+fn a_body_in_chunks_reaches_a_server_that_has_answered_in_the_old_way() {
+    let app = HttpApp::start(|_| {
+        Reply::Send(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".to_vec())
+    });
+    let (_caller, _backend, _serving, sidecar) = through(&app, "");
+    let mut app_client = AppClient::at(outbound(&sidecar));
+    for _ in 0..2 {
+        assert_eq!(app_client.ask(GET).1, "ok");
+        let post = "POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+        assert_eq!(app_client.ask(post).1, "ok");
+    }
+    let asked = app.asked();
+    let bodies: Vec<_> = asked.iter().map(|asked| asked.body.as_slice()).collect();
+    assert_eq!(bodies, [&b""[..], b"hello", b"", b"hello"]);
+}

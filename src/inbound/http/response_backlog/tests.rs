@@ -13,7 +13,7 @@ fn backlog(limit: Option<u64>) -> Arc<ResponseBacklog> {
 #[test]
 fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let backlog = backlog(Some(1 << 20));
-    let stream_backlog = Arc::new(StreamBacklog::new(&backlog, true));
+    let stream_backlog = Arc::new(StreamBacklog::new(&backlog, Admission::Only));
     let (one, other) =
         (stream_backlog.fill(Bytes::from(vec![0; 8 * 1024])), stream_backlog.fill(Bytes::from_static(b"x")));
     assert!(backlog.is_large() && !stream_backlog.holds_end_back());
@@ -24,7 +24,7 @@ fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let large = stream_backlog.fill(Bytes::from(vec![0; ENDED_EARLY + 1]));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(stream_backlog.holds_end_back() && stream_backlog.poll_end(&mut cx).is_pending());
-    let other = Arc::new(StreamBacklog::new(&backlog, true));
+    let other = Arc::new(StreamBacklog::new(&backlog, Admission::Only));
     assert!(other.poll_end(&mut cx).is_ready(), "all of that was sent");
     drop(large);
     assert!(stream_backlog.poll_end(&mut cx).is_ready());

@@ -168,7 +168,7 @@ impl Frames {
     }
 
     /// Begins to send a body of any length to `/`.
-    pub(super) fn begin_post(&mut self, stream: u32) {
+    pub(in crate::http_mode) fn begin_post(&mut self, stream: u32) {
         self.send(HEADERS, END_HEADERS, stream, &[0x83, 0x87, 0x84, 0x41, 1, b'a']);
     }
 
@@ -220,7 +220,7 @@ impl Frames {
     }
 
     /// Begins to send a body of five bytes to `/`, all of which come, but not the word that nothing follows.
-    pub(super) fn post_hello(&mut self, stream: u32) {
+    pub(in crate::http_mode) fn post_hello(&mut self, stream: u32) {
         // The same with :method POST, and content-length.
         let head = [0x83, 0x87, 0x84, 0x41, 1, b'a', 0x0f, 0x0d, 1, b'5'];
         self.send(HEADERS, END_HEADERS, stream, &head);
@@ -228,7 +228,7 @@ impl Frames {
     }
 
     /// That word.
-    pub(super) fn end(&mut self, stream: u32) {
+    pub(in crate::http_mode) fn end(&mut self, stream: u32) {
         self.send(DATA, END_STREAM, stream, b"");
     }
 
