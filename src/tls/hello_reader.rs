@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 
 use crate::budget::BudgetExceeded;
 use crate::io::buffers;
-use crate::tls::client_hello::CLIENT_HELLO;
 use crate::tls::hello_rules::{self, BrokenRule, BrokenRules};
 use crate::tls::server_name::MaskedServerNames;
 
@@ -268,7 +267,7 @@ impl Parser {
                     if speaks_http(wire) {
                         return Err(HelloError::PlainHttp);
                     }
-                    if let Some(version) = old_version(wire) {
+                    if let Some(version) = hello_rules::old_version(wire) {
                         return Err(HelloError::OldTls(version));
                     }
                     return Err(if speaks_tls(wire) {
@@ -291,16 +290,6 @@ pub(super) fn fatal_alert(description: AlertDescription) -> Vec<u8> {
 /// The alert for a client that speaks no newer TLS (RFC 8446, 6.2).
 pub fn old_tls_alert() -> Vec<u8> {
     fatal_alert(AlertDescription::ProtocolVersion)
-}
-
-/// The version of a ClientHello in its first record that is older than TLS 1.2: its `client_version` (RFC 5246, 7.4.1.2).
-fn old_version(wire: &[u8]) -> Option<&'static str> {
-    match wire {
-        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, 2, ..] => Some("1.1"),
-        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, 1, ..] => Some("1.0"),
-        [22, 3, _, _, _, CLIENT_HELLO, _, _, _, 3, 0, ..] => Some("SSL 3.0"),
-        _ => None,
-    }
 }
 
 /// How requests of HTTP/1 and HTTP/2 begin (RFC 9110, 9; RFC 9113, 3.4).

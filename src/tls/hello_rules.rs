@@ -13,8 +13,10 @@ const SUPPORTED_VERSIONS: [u8; 2] = [0, 43];
 const KEY_SHARE: [u8; 2] = [0, 51];
 const RENEGOTIATION_INFO: [u8; 2] = [0xff, 1];
 
-/// The version of SSL 3.0, and of TLS 1.3.
+/// Versions, as they are on the wire.
 const SSL3: [u8; 2] = [3, 0];
+const TLS10: [u8; 2] = [3, 1];
+const TLS11: [u8; 2] = [3, 2];
 const TLS13: [u8; 2] = [3, 4];
 
 /// TLS_FALLBACK_SCSV: a suite that says that a newer version has been tried before (RFC 7507).
@@ -44,6 +46,16 @@ pub(super) struct BrokenRules {
 /// What is wrong with the ClientHello that is whole in the records of `wire`. What cannot be told is rustls's to refuse.
 pub(super) fn broken_by(wire: &[u8]) -> BrokenRules {
     message(wire).and_then(|message| judge(&message)).unwrap_or_default()
+}
+
+/// The version of the ClientHello in the records of `wire`, where it is older than TLS 1.2: its `client_version` (RFC 5246, 7.4.1.2).
+pub(super) fn old_version(wire: &[u8]) -> Option<&'static str> {
+    match client_hello::legacy_version(&message(wire)?)? {
+        TLS11 => Some("1.1"),
+        TLS10 => Some("1.0"),
+        SSL3 => Some("SSL 3.0"),
+        _ => None,
+    }
 }
 
 fn judge(message: &[u8]) -> Option<BrokenRules> {
@@ -160,6 +172,17 @@ mod tests {
         assert_eq!(broken_by(&hello_with(&falls_back, [3, 3], &[VERSIONS, GROUPS, SHARE], 99)), BrokenRules::default());
         // The same two bytes, and not as one suite.
         assert_eq!(broken_by(&hello_with(&[0xc0, 0x56, 0, 0x2f], [3, 3], &[], 99)), BrokenRules::default());
+    }
+
+    #[test]
+    fn a_version_older_than_tls_1_2_is_known_however_the_client_hello_is_cut_into_records_and_only_if_it_is_one() {
+        for cut in [1, 3, 7, 60, 1 << 14] {
+            let old = |version| old_version(&hello(version, &[GROUPS], cut));
+            assert_eq!([[3, 0], [3, 1], [3, 2]].map(old), [Some("SSL 3.0"), Some("1.0"), Some("1.1")], "{cut}");
+            assert_eq!([[3, 3], [3, 4], [2, 0]].map(old), [None; 3], "{cut}");
+        }
+        // What looks like it stands behind the only record.
+        assert_eq!(old_version(&[22, 3, 0, 0, 2, 1, 0, 0, 22, 3, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]), None);
     }
 
     proptest::proptest! {
