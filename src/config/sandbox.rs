@@ -12,7 +12,7 @@ pub enum SandboxMode {
     Off,
     /// What the kernel offers is applied, and the rest is named in the log.
     BestEffort,
-    /// Without no_new_privs, seccomp and Landlock's rules for files there is no start.
+    /// Without no_new_privs, less capabilities, seccomp and Landlock's rules for files there is no start.
     Strict,
 }
 

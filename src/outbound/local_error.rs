@@ -21,7 +21,7 @@ pub enum LocalError {
     #[error("the kernel has no memory for another connection")]
     NoMemory,
     /// A rule of this machine is against it (`EPERM`, `EACCES`).
-    #[error("this machine does not permit the connection")]
+    #[error("this machine does not permit the connection, by a firewall or by --sandbox")]
     NotPermitted,
 }
 

@@ -1,13 +1,14 @@
 //! The sandbox: rights that the proxy's own process gives up before it reads the network, so that whoever takes it over has no more than it needs.
 //!
 //! ```text
-//! configuration → Access (which folders and ports are still needed) → enter: no_new_privs, Landlock, seccomp → SandboxReport
+//! configuration → Access (which folders and ports are still needed) → enter: no_new_privs, capabilities, Landlock, seccomp → SandboxReport
 //! ```
 //! What is given up here is given up by one thread, and by those that it starts afterwards. So it happens once the app was started and
 //! before there is any other thread; what starts programs later is a process of its own, which is there before
 //! (`supervisor::launcher`).
 
 mod access;
+mod capabilities;
 mod landlock;
 mod seccomp;
 mod system_calls;
@@ -36,6 +37,8 @@ pub struct EarlyThread {
 pub enum Protection {
     /// No program gives this process more rights than it has: `PR_SET_NO_NEW_PRIVS` (prctl(2)).
     NoNewPrivs,
+    /// Of root's capabilities only those that are needed: capabilities(7).
+    Capabilities,
     /// Only listed system calls: seccomp(2).
     Seccomp,
     /// Only the folders that are needed: landlock(7), from Linux 5.13.
@@ -81,7 +84,7 @@ impl Protection {
 
     /// Whether there is no start without it in [`SandboxMode::Strict`]. The rest depends on how new the kernel is.
     pub fn is_essential(self) -> bool {
-        matches!(self, Self::NoNewPrivs | Self::Seccomp | Self::LandlockFiles)
+        matches!(self, Self::NoNewPrivs | Self::Capabilities | Self::Seccomp | Self::LandlockFiles)
     }
 }
 
@@ -175,6 +178,7 @@ pub fn enter(mode: SandboxMode, access: &Access, early: Option<EarlyThread>) -> 
 fn give_up(mode: SandboxMode, access: &Access, extent: RestrictScope) -> SandboxReport {
     let no_new_privs = rustix::thread::set_no_new_privs(true).map_err(|error| format!("the kernel says {error}"));
     let mut protections = vec![ProtectionStatus::of(Protection::NoNewPrivs, no_new_privs)];
+    protections.push(ProtectionStatus::of(Protection::Capabilities, capabilities::restrict()));
     let landlock = landlock::restrict(access, extent);
     let seccomp = seccomp::restrict(extent);
     protections.push(ProtectionStatus::of(Protection::Seccomp, seccomp));

@@ -11,6 +11,7 @@ use std::{env, fs, io};
 
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketType, ipproto, sendto, socket};
 use rustix::process::{Resource, Rlimit, getppid, prlimit};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::config::resolve::resolve;
 use crate::config::sources::{Environment, Sources};
@@ -138,6 +139,23 @@ fn ways_around_the_ports_and_the_folders_are_closed_as_well() {
     assert_eq!(refusals, [true; 6]);
     other.set_nonblocking(true).unwrap();
     assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody has come");
+}
+
+/// As root there are some forty of them at first; as anybody else mostly none, which is as good.
+#[test]
+fn of_roots_capabilities_those_are_left_that_files_of_others_and_signals_to_the_app_need() {
+    let before = capabilities(None).unwrap();
+    let after = thread::scope(|scope| {
+        let fenced = scope.spawn(|| capabilities::restrict().map(|()| capabilities(None).unwrap()));
+        fenced.join().unwrap().unwrap()
+    });
+    let files = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::FOWNER;
+    let needed = files | CapabilitySet::KILL;
+    assert_eq!((after.permitted, after.effective), (before.permitted & needed, before.effective & needed));
+    assert!(after.inheritable.is_empty());
+    assert_eq!(capabilities(None).unwrap(), before, "other threads keep what they had");
+    let (report, ()) = within(&Access::default(), || ());
+    assert!(holds(&report, Protection::Capabilities), "{report:?}");
 }
 
 #[test]

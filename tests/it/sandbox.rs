@@ -139,7 +139,7 @@ fn without_the_option_nothing_is_fenced_in_and_nothing_is_said_of_it() {
 #[test]
 fn what_was_applied_is_in_the_log_the_status_and_the_metrics() {
     let Some(scene) = Scene::new() else { return };
-    let all = ["no_new_privs", "seccomp", "landlock_files", "landlock_tcp", "landlock_unix"];
+    let all = ["no_new_privs", "capabilities", "seccomp", "landlock_files", "landlock_tcp", "landlock_unix"];
     let measured = Measured::new(Setup::proxy(&scene.credentials, app::echo()).arg("--sandbox=strict"));
     let line = measured.sidecar.wait_until("a word about the sandbox", |line| {
         line["message"].as_str().is_some_and(|message| message.starts_with("sandbox entered"))

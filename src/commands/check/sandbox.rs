@@ -85,7 +85,12 @@ mod tests {
             (SandboxMode::Off, &[][..], "ok       sandbox       off; --sandbox strict would work here", Exit::Success),
             (SandboxMode::Off, tcp, "ok       sandbox       off; --sandbox strict would have", Exit::Success),
             (SandboxMode::Off, files, "ok       sandbox       off; --sandbox best-effort would have", Exit::Success),
-            (SandboxMode::Strict, &[], "ok       sandbox       no_new_privs, seccomp, landlock_files", Exit::Success),
+            (
+                SandboxMode::Strict,
+                &[],
+                "ok       sandbox       no_new_privs, capabilities, seccomp, landlock_files",
+                Exit::Success,
+            ),
             (SandboxMode::Strict, tcp, "warning  sandbox ", Exit::Success),
             (SandboxMode::BestEffort, files, "warning  sandbox ", Exit::Success),
             (SandboxMode::Strict, files, "problem  sandbox ", Exit::Findings),

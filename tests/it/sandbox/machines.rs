@@ -42,7 +42,7 @@ fn without_landlock_best_effort_has_the_rest_and_names_what_is_missing() {
     let Some(scene) = Scene::new() else { return };
     let Some(sidecar) = on_a_kernel_without(LANDLOCK, &scene, "best-effort") else { return };
     let line = sidecar.wait_for("sandbox entered, but not all of it");
-    assert_eq!((&line["mode"], &line["applied"]), (&"best-effort".into(), &"no_new_privs,seccomp".into()));
+    assert_eq!((&line["mode"], &line["applied"]), (&"best-effort".into(), &"no_new_privs,capabilities,seccomp".into()));
     for protection in ["landlock_files", "landlock_tcp", "landlock_unix"] {
         assert!(line["missing"].as_str().unwrap().contains(&format!("{protection}: ")), "{line}");
     }
@@ -61,7 +61,7 @@ fn check_says_what_this_machine_permits_and_gives_nothing_up() {
             .unwrap();
         let text = String::from_utf8_lossy(&report.stdout).into_owned();
         let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some("sandbox")).unwrap();
-        assert!(line.contains("no_new_privs, seccomp, landlock_files"), "{text}");
+        assert!(line.contains("no_new_privs, capabilities, seccomp, landlock_files"), "{text}");
         assert_eq!(line.contains("off; --sandbox strict"), mode == "off", "{text}");
         // Warnings do not count: nobody listens where the app is.
         assert_eq!(report.status.code(), Some(0), "{text}");
