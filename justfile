@@ -17,6 +17,17 @@ subject name:
 test:
     env --default-signal cargo test --locked --no-fail-fast
 
+# The tests of the whole program within a strict sandbox, but for those of what it does not permit
+test-sandboxed:
+    env --default-signal TESTS_SANDBOX=strict VESTIBULE_SANDBOX=strict cargo test --locked --no-fail-fast --test it -- --exact \
+        --skip app_files::hooks::what_a_program_leaves_behind_goes_on_and_nobody_stays_a_zombie \
+        --skip app_files::hooks::a_program_that_hangs_is_killed_with_its_group_and_the_next_rotation_has_its_turn \
+        --skip app_files::places::a_folder_that_is_replaced_by_a_symlink_is_followed_and_one_that_others_may_write_is_not \
+        --skip envoy::start::nothing_that_becomes_of_the_folder_ends_it \
+        --skip rotation::a_folder_that_is_swapped_whole_is_picked_up \
+        --skip vault::resolving::a_standby_is_followed_once_and_with_the_token \
+        --skip watching::a_folder_that_is_removed_and_made_again_is_watched_again
+
 # Formats everything
 format:
     cargo fmt
