@@ -222,10 +222,12 @@ fn settled<S: ReloadSource>(source: &S, known: &S::Raw) -> Result<S::Raw, S::Err
         }
         std::thread::sleep(interval);
         let again = source.read(Some(known))?;
-        if again == raw {
+        let stands_still = again == raw;
+        // The later look counts though it says the same: it tells how the file came to be as it is now.
+        raw = again;
+        if stands_still {
             break;
         }
-        raw = again;
     }
     Ok(raw)
 }
