@@ -216,6 +216,38 @@ fn what_something_comes_of_is_taken() {
     assert_eq!(detailed.xfcc_forms, [XfccForm::Envoy], "no other form has details");
 }
 
+#[test]
+fn what_is_done_anyway_is_refused_as_well_where_it_is_not_done() {
+    let no_routes = "is about routes, and there are none";
+    let proxy_says = "has no meaning with --tls off: what the platform's proxy says is passed on as it comes";
+    let h2c: [Flags; 2] = [KNOWN, &[("app-protocol", "h2c")]];
+    let http1: [Flags; 2] = [KNOWN, &[("alpn", "http/1.1")]];
+    let health: [Flags; 2] = [KNOWN, &[("health-path", "/health")]];
+    let cases: &[Meaningless<'_>] = &[
+        ([ANYBODY, &[]], "path-changed", "reject", no_routes),
+        ([KNOWN, &[]], "path-changed", "reject", no_routes),
+        (health, "path-changed", "reject", no_routes),
+        ([ANYBODY, &[]], "path-ambiguous", "reject", no_routes),
+        ([TLS_OFF, &[]], "xfcc", "sanitize-set", proxy_says),
+        ([TLS_OFF, &[]], "forwarded-for", "append", proxy_says),
+        (h2c, "upgrade", "websocket", "has no meaning where no connection becomes another protocol"),
+        (http1, "h2-window-timeout", "60s", "has no meaning where clients may not speak HTTP/2"),
+    ];
+    let begins = |said: &[String], begin: &str| said.len() == 1 && said[0].starts_with(begin);
+    for (flags, option, value, what) in cases {
+        let said = with(*flags).flag(option, value).diagnostics();
+        assert!(begins(&said, &format!("--{option}: {what}")), "{flags:?} --{option} {value}: {said:?}");
+        // A file may hold everything with what is usual.
+        with(*flags).file(&format!("{option} = '{value}'\n")).config();
+    }
+    let said = with([ANYBODY, &[]]).variable("VESTIBULE_PATH_CHANGED", "reject").diagnostics();
+    assert!(begins(&said, &format!("VESTIBULE_PATH_CHANGED: {no_routes}")), "{said:?}");
+    with([KNOWN, &[("policy", "/p")]]).flag("path-changed", "reject").config();
+    // One listener with routes is enough.
+    let file = "mode = 'http'\n[[listener]]\nlisten = 1\n[[listener]]\nlisten = 2\nclient-ca = '/ca'\npolicy = '/p'\n";
+    ConfigInput::default().flag("path-changed", "reject").file(file).config();
+}
+
 /// For whoever writes it expects what it says, and clients are not even asked.
 #[test]
 fn where_bytes_are_carried_no_word_on_requests_is_taken_be_it_the_usual_one() {
