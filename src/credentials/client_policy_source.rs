@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::client_policy::ClientPolicyFiles;
+use super::doubtful_content::log_doubtful_content;
 use super::load_failure::LoadFault;
 use super::source::{Previous, ReloadSource, SETTLE};
 use super::watch::Replacement;
@@ -136,9 +137,7 @@ impl ReloadSource for ClientPolicySource {
             client_policy.notes.iter().chain(client_policy.anchors.crl_notes()).cloned().collect()
         };
         let known = before.map(all).unwrap_or_default();
-        for note in all(client_policy).iter().filter(|note| !known.contains(note)) {
-            tracing::warn!(detail = %note, "client CAs, CRLs or rules: doubtful content");
-        }
+        log_doubtful_content("client CAs, CRLs or rules", all(client_policy).iter(), &known);
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use super::doubtful_content::log_doubtful_content;
 use super::load_failure::LoadFault;
 use super::source::{Previous, ReloadSource};
 use crate::config::envoy::sds;
@@ -184,9 +185,7 @@ impl ReloadSource for PairSource {
 
     fn log_loaded(&self, pair: &Pair, before: Option<&Pair>, _: u64) {
         let known = before.map(Pair::notes).unwrap_or_default();
-        for note in pair.notes().iter().filter(|note| !known.contains(note)) {
-            tracing::warn!(detail = %note, "certificate or key file: doubtful content");
-        }
+        log_doubtful_content("certificate or key file", pair.notes().iter(), known);
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// While something is wrong with the files they are looked at this often, whatever the events say.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
+/// So many files of folders have lines of their own, for each kind of files; the others are counted. A folder may hold thousands.
+pub(super) const MAX_NAMED: usize = 8;
+
 /// What cannot be used of a source, as it is found now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LoadFault {
@@ -46,66 +49,128 @@ pub struct ReloadFailure {
 /// The failures to load one source, each kind and each file of a folder by itself, from first sight until it is good again. What is
 /// wrong may change in the meantime: the failure is the same.
 #[derive(Debug, Default)]
-pub(super) struct LoadFailureTracker(BTreeMap<(FileKind, Option<PathBuf>), LoadFailureCause>);
+pub(super) struct LoadFailureTracker {
+    causes: BTreeMap<(FileKind, Option<PathBuf>), LoadFailureCause>,
+    unnamed: BTreeMap<FileKind, UnnamedFiles>,
+}
 
 #[derive(Debug)]
 struct LoadFailureCause {
     failure: ReloadFailure,
-    began: Instant,
-    /// What is wrong has had the same text since then.
-    unchanged_since: Instant,
-    reported: Option<Instant>,
+    /// It has lines of its own; else it is one of [`UnnamedFiles`].
+    is_named: bool,
+    times: ReportTimes,
     /// The text that was reported last.
     said: String,
+}
+
+/// The files of folders, of one kind, that have no lines of their own.
+#[derive(Debug)]
+struct UnnamedFiles {
+    count: usize,
+    times: ReportTimes,
+    /// The number that was reported last.
+    said: usize,
+}
+
+/// When a failure is reported.
+#[derive(Debug)]
+struct ReportTimes {
+    began: Instant,
+    /// What is wrong has been the same since then.
+    unchanged_since: Instant,
+    reported: Option<Instant>,
 }
 
 impl LoadFailureTracker {
     /// Whether a kind as a whole cannot be loaded now: somebody may be at work on it.
     pub(super) fn is_failing(&self) -> bool {
-        self.0.values().any(|cause| cause.failure.file.is_none())
+        self.causes.values().any(|cause| cause.failure.file.is_none())
     }
 
     /// When the next report is due.
     pub(super) fn next_report(&self) -> Option<Instant> {
-        self.0.values().map(LoadFailureCause::due).min()
+        self.causes.values().map(LoadFailureCause::due).chain(self.unnamed.values().map(UnnamedFiles::due)).min()
     }
 
     /// What was reported, and lasts.
     pub(super) fn reported(&self) -> impl Iterator<Item = &ReloadFailure> {
-        self.0.values().filter(|cause| cause.reported.is_some()).map(|cause| &cause.failure)
+        self.causes.values().filter(|cause| cause.times.reported.is_some()).map(|cause| &cause.failure)
     }
 
     /// Takes note of everything that is wrong `now`: reports what lasts, and says what was said to be bad and is good. Gives how many
     /// causes were reported for the first time. `has_last_good`: an earlier state is in service.
     pub(super) fn note(&mut self, faults: Vec<LoadFault>, has_last_good: bool, now: Instant) -> usize {
-        let mut before = std::mem::take(&mut self.0);
-        for LoadFault { kind, file, error } in faults {
-            let key = (kind, file);
-            let began = || LoadFailureCause::began(&key, now);
+        let mut before = std::mem::take(&mut self.causes);
+        let faults = faults.into_iter().map(|LoadFault { kind, file, error }| ((kind, file), error));
+        // Who has a name in the log keeps it, and what is new gets one as long as there are any left.
+        let (known, new): (Vec<_>, Vec<_>) = faults.partition(|(key, _)| before.contains_key(key));
+        let mut named = BTreeMap::<FileKind, usize>::new();
+        for (key, error) in known.into_iter().chain(new) {
+            let named = named.entry(key.0).or_default();
+            let began = || LoadFailureCause::began(&key, key.1.is_none() || *named < MAX_NAMED, now);
             let mut cause = before.remove(&key).unwrap_or_else(began);
+            *named += usize::from(cause.is_named && key.1.is_some());
             if cause.failure.error != error {
-                (cause.failure.error, cause.unchanged_since) = (error, now);
+                (cause.failure.error, cause.times.unchanged_since) = (error, now);
             }
             cause.failure.has_last_good = has_last_good;
-            self.0.entry(key).or_insert(cause);
+            self.causes.entry(key).or_insert(cause);
         }
-        before.values().filter(|cause| cause.reported.is_some()).for_each(LoadFailureCause::log_recovered);
-        self.0.values_mut().map(|cause| usize::from(cause.report(now))).sum()
+        before.values().for_each(LoadFailureCause::log_recovered);
+        let failures = self.causes.values_mut().map(|cause| usize::from(cause.report(now))).sum();
+        self.report_unnamed(now);
+        failures
+    }
+
+    /// Counts those files that have no lines of their own, and reports how many there are.
+    fn report_unnamed(&mut self, now: Instant) {
+        let mut counts = BTreeMap::<FileKind, usize>::new();
+        for cause in self.causes.values().filter(|cause| !cause.is_named) {
+            *counts.entry(cause.failure.kind).or_default() += 1;
+        }
+        self.unnamed.retain(|kind, files| {
+            let is_there = counts.contains_key(kind);
+            if !is_there {
+                files.log_recovered(*kind);
+            }
+            is_there
+        });
+        for (kind, count) in counts {
+            let files = self.unnamed.entry(kind).or_insert_with(|| UnnamedFiles::began(now));
+            files.report(kind, count, now);
+        }
+    }
+}
+
+impl ReportTimes {
+    fn began(now: Instant) -> Self {
+        Self { began: now, unchanged_since: now, reported: None }
+    }
+
+    /// When the failure is to be reported: at first however it changes, and again if it becomes another that lasts. `is_said`: it is now what
+    /// was reported last.
+    fn due(&self, is_said: bool) -> Instant {
+        let Some(reported) = self.reported else { return self.began + REPORT_AFTER };
+        let again = reported + REPORT_AGAIN_AFTER;
+        if is_said { again } else { again.min(self.unchanged_since + REPORT_AFTER) }
+    }
+
+    /// Takes note of a report; for how many seconds the failure has lasted, if it is not the first one.
+    fn report(&mut self, now: Instant) -> Option<u64> {
+        self.reported.replace(now).map(|_| now.duration_since(self.began).as_secs())
     }
 }
 
 impl LoadFailureCause {
-    fn began((kind, file): &(FileKind, Option<PathBuf>), now: Instant) -> Self {
+    fn began((kind, file): &(FileKind, Option<PathBuf>), is_named: bool, now: Instant) -> Self {
         let (kind, file, error, since) = (*kind, file.clone(), String::new(), SystemTime::now());
         let failure = ReloadFailure { kind, file, error, since, has_last_good: false };
-        Self { failure, began: now, unchanged_since: now, reported: None, said: String::new() }
+        Self { failure, is_named, times: ReportTimes::began(now), said: String::new() }
     }
 
-    /// When the failure is to be reported: at first however its text changes, and again if there is another text that lasts.
     fn due(&self) -> Instant {
-        let Some(reported) = self.reported else { return self.began + REPORT_AFTER };
-        let again = reported + REPORT_AGAIN_AFTER;
-        if self.said == self.failure.error { again } else { again.min(self.unchanged_since + REPORT_AFTER) }
+        self.times.due(self.said == self.failure.error)
     }
 
     /// Reports the failure if that is due; whether its text is another than the last time.
@@ -113,24 +178,62 @@ impl LoadFailureCause {
         if now < self.due() {
             return false;
         }
-        let is_first = self.reported.replace(now).is_none();
+        let for_seconds = self.times.report(now);
         let is_new = self.said != self.failure.error;
         self.said.clone_from(&self.failure.error);
         let ReloadFailure { kind, file, error, has_last_good, .. } = &self.failure;
-        let for_seconds = (!is_first).then(|| now.duration_since(self.began).as_secs());
-        if file.is_some() {
-            tracing::warn!(%error, for_seconds, "{kind} reload failed for a file of a folder; the others count");
-        } else if *has_last_good {
-            tracing::warn!(%error, for_seconds, "{kind} reload failed; keeping the last good generation");
-        } else {
-            tracing::warn!(%error, for_seconds, "waiting for usable {}", kind.awaited());
+        match (file, has_last_good) {
+            _ if !self.is_named => {}
+            (Some(_), _) => {
+                tracing::warn!(%error, for_seconds, "{kind} reload failed for a file of a folder; the others count");
+            }
+            (None, true) => {
+                tracing::warn!(%error, for_seconds, "{kind} reload failed; keeping the last good generation");
+            }
+            (None, false) => tracing::warn!(%error, for_seconds, "waiting for usable {}", kind.awaited()),
         }
         is_new
     }
 
     fn log_recovered(&self) {
-        let file = self.failure.file.as_deref().map(|file| tracing::field::display(file.display()));
-        tracing::info!(file, "{} reload recovered", self.failure.kind);
+        if self.is_named && self.times.reported.is_some() {
+            let file = self.failure.file.as_deref().map(|file| tracing::field::display(file.display()));
+            tracing::info!(file, "{} reload recovered", self.failure.kind);
+        }
+    }
+}
+
+impl UnnamedFiles {
+    fn began(now: Instant) -> Self {
+        Self { count: 0, times: ReportTimes::began(now), said: 0 }
+    }
+
+    fn due(&self) -> Instant {
+        self.times.due(self.said == self.count)
+    }
+
+    /// Reports that there are `count` of them now, if that is due.
+    fn report(&mut self, kind: FileKind, count: usize, now: Instant) {
+        if self.count != count {
+            (self.count, self.times.unchanged_since) = (count, now);
+        }
+        if now < self.due() {
+            return;
+        }
+        let for_seconds = self.times.report(now);
+        self.said = count;
+        tracing::warn!(
+            more = count,
+            for_seconds,
+            help = "write them anew, or take them out; /status.json names up to 50 files",
+            "{kind} reload failed for more files of folders; the others count"
+        );
+    }
+
+    fn log_recovered(&self, kind: FileKind) {
+        if self.times.reported.is_some() {
+            tracing::info!(more = self.said, "{kind} reload recovered");
+        }
     }
 }
 
@@ -201,5 +304,47 @@ mod tests {
         assert_eq!(reported(&failure).len(), 2);
         failure.note(vec![policy], true, later + REPORT_AFTER);
         assert_eq!(reported(&failure), [(FileKind::Policy, None)]);
+    }
+
+    #[test]
+    fn what_is_named_keeps_its_lines_and_of_the_others_the_number_has_an_age_of_its_own() {
+        let (mut failure, begin) = (LoadFailureTracker::default(), Instant::now());
+        let files = |numbers: std::ops::Range<usize>| -> Vec<LoadFault> {
+            numbers.map(|at| fault(FileKind::ServerCa, Some(&format!("/cas/{at:02}.crt")), "torn")).collect()
+        };
+        let named = |failure: &LoadFailureTracker| -> Vec<usize> {
+            let all = failure.causes.values().enumerate();
+            all.filter(|(_, cause)| cause.is_named).map(|(at, _)| at).collect()
+        };
+        let unnamed = |failure: &LoadFailureTracker| {
+            failure.unnamed.get(&FileKind::ServerCa).map(|files| (files.count, files.said))
+        };
+        // Later files come first by name, and take nobody's place.
+        failure.note(files(10..18), true, begin);
+        assert_eq!((named(&failure).len(), unnamed(&failure)), (MAX_NAMED, None));
+        failure.note(files(0..30), true, begin + REPORT_AFTER / 2);
+        assert_eq!((named(&failure), unnamed(&failure)), ((10..18).collect(), Some((22, 0))));
+        assert_eq!(failure.note(files(0..30), true, begin + REPORT_AFTER), MAX_NAMED, "those that have lasted");
+        assert_eq!(failure.reported().count(), MAX_NAMED);
+        let now = begin + REPORT_AFTER * 2;
+        assert_eq!(failure.note(files(0..30), true, now), 22, "each is counted as a failure");
+        assert_eq!((failure.reported().count(), unnamed(&failure)), (30, Some((22, 22))));
+        assert_eq!(failure.next_report(), Some(begin + REPORT_AFTER + REPORT_AGAIN_AFTER));
+        // Another number that lasts is said; one that is gone in a moment is not.
+        failure.note(files(0..29), true, now);
+        failure.note(files(0..30), true, now + REPORT_AFTER);
+        assert_eq!(unnamed(&failure), Some((22, 22)));
+        let now = now + REPORT_AFTER;
+        failure.note(files(0..20), true, now);
+        assert_eq!((failure.next_report(), unnamed(&failure)), (Some(now + REPORT_AFTER), Some((12, 22))));
+        let now = now + REPORT_AFTER;
+        failure.note(files(0..20), true, now);
+        assert_eq!(unnamed(&failure), Some((12, 12)));
+        // What is left of the names is given to what is new.
+        let rest = [files(14..16), files(40..50)].concat();
+        failure.note(rest, true, now);
+        assert_eq!((named(&failure), unnamed(&failure)), ((0..8).collect(), Some((4, 12))));
+        failure.note(Vec::new(), true, now);
+        assert!(unnamed(&failure).is_none() && failure.next_report().is_none());
     }
 }

@@ -4,6 +4,7 @@ mod api_trust;
 mod blocking;
 mod client_policy;
 mod client_policy_source;
+mod doubtful_content;
 mod expiry;
 mod file_kind;
 mod load;

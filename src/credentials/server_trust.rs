@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::doubtful_content::log_doubtful_content;
 use super::load_failure::LoadFault;
 use super::source::{ReloadSource, SETTLE};
 use super::trust_files::{TrustFileKind, TrustFiles};
@@ -128,8 +129,6 @@ impl ReloadSource for ServerTrustSource {
 
     fn log_loaded(&self, trust: &Arc<ServerTrust>, before: Option<&Arc<ServerTrust>>, _: u64) {
         let known = before.map_or(&[][..], |before| &before.notes);
-        for note in trust.notes.iter().filter(|note| !known.contains(note)) {
-            tracing::warn!(detail = %note, "server CAs: doubtful content");
-        }
+        log_doubtful_content("server CAs", trust.notes.iter(), known);
     }
 }

@@ -241,7 +241,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Gauge,
         labels: &[],
-        help: "Files in folders of CAs and CRLs that cannot be used now, as the log says of each: they are left out, or count as they were when they were last good. A fault of less than 2 seconds does not count.",
+        help: "Files in folders of CAs and CRLs that cannot be used now, as the log says of the first of them: they are left out, or count as they were when they were last good. A fault of less than 2 seconds does not count.",
         read: |seen| whole(seen.rotation_stats.unusable_files() as u64),
     },
     Metric {

@@ -8,6 +8,7 @@ use crate::clients::{BOTH, Backend, alert, someone, visit};
 use crate::health::get;
 use crate::metrics::Measured;
 use crate::support::credentials::roots_pem;
+use crate::support::sidecar::Setup;
 use crate::support::{app, eventually};
 
 /// What `/status.json` says of what cannot be loaded.
@@ -84,7 +85,7 @@ fn a_file_of_a_folder_that_cannot_be_used_is_seen_wherever_other_failures_are() 
     let backend = Backend::new();
     let folder = backend.files.path();
     let torn = folder.join("torn.crt");
-    let setup = crate::support::sidecar::Setup::proxy(&backend.credentials, app::echo());
+    let setup = Setup::proxy(&backend.credentials, app::echo());
     let measured = Measured::new(setup.arg("--client-ca").arg(folder.to_str().unwrap()).arg("--allow").arg("any"));
     let usable = "vestibule_files_usable{source=\"client_ca\"}";
     assert_eq!(measured.series()[usable], 1.0);
@@ -106,6 +107,76 @@ fn a_file_of_a_folder_that_cannot_be_used_is_seen_wherever_other_failures_are() 
     assert_eq!(recovered["file"], torn.to_str().unwrap());
     measured.wait_for(usable, 1.0);
     wait_for_failing(&measured, &[]);
+}
+
+/// How many files of a folder, or notes on what is in files, have a line of their own.
+const NAMED: usize = 8;
+
+#[test]
+fn of_many_files_of_a_folder_that_cannot_be_used_a_few_are_named_and_the_others_counted() {
+    const FILES: usize = 1000;
+    let backend = Backend::new();
+    let at = |name: &str| backend.files.path().join(name);
+    for folder in ["good", "bad"] {
+        fs::create_dir(at(folder)).unwrap();
+        fs::write(at(folder).join("ca.crt"), roots_pem()).unwrap();
+    }
+    for number in 0..FILES {
+        fs::write(at("bad").join(format!("empty-{number:03}.crt")), "").unwrap();
+    }
+    // All of it at once, as Kubernetes does.
+    let lead_to = |folder: &str| {
+        std::os::unix::fs::symlink(folder, at("next")).unwrap();
+        fs::rename(at("next"), at("now")).unwrap();
+    };
+    lead_to("good");
+    let setup = Setup::proxy(&backend.credentials, app::echo());
+    let measured = Measured::new(setup.arg("--client-ca").arg(at("now").to_str().unwrap()).arg("--allow").arg("any"));
+    let generation = || measured.series()["vestibule_credential_generation"];
+    let before = generation();
+
+    lead_to("bad");
+    let others = measured.sidecar.wait_for("client CA reload failed for more files of folders; the others count");
+    assert_eq!((&others["level"], &others["more"]), (&"warn".into(), &(FILES - NAMED).into()));
+    assert!(others["help"].as_str().unwrap().contains("/status.json"), "{others}");
+    let message = "client CA reload failed for a file of a folder; the others count";
+    let named = measured.sidecar.lines_of(message);
+    assert_eq!(named.len(), NAMED, "{named:#?}");
+    for (number, line) in named.iter().enumerate() {
+        let error = line["error"].as_str().unwrap();
+        assert!(error.contains(&format!("empty-{number:03}.crt: the file is empty")), "{error}");
+    }
+    measured.wait_for("vestibule_unusable_trust_files", FILES as f64);
+    let (_, pair) = someone();
+    visit(&backend.connector_as(&pair, &BOTH), &measured.sidecar).unwrap();
+    assert_eq!(generation(), before, "what was good stays");
+
+    // What comes later is one of the others.
+    fs::write(at("bad").join("later.crt"), "").unwrap();
+    measured.sidecar.wait_until("another number", |line| line["more"] == FILES - NAMED + 1);
+    assert_eq!(measured.sidecar.lines_of(message).len(), NAMED);
+
+    lead_to("good");
+    let recovered = measured.sidecar.lines_eventually("client CA reload recovered", NAMED + 1);
+    assert_eq!(recovered.iter().filter(|line| line["file"].is_string()).count(), NAMED);
+    assert!(recovered.iter().any(|line| line["more"] == FILES - NAMED + 1), "{recovered:#?}");
+    measured.wait_for("vestibule_files_usable{source=\"client_ca\"}", 1.0);
+}
+
+#[test]
+fn of_much_that_is_odd_in_a_file_a_little_is_told_and_the_rest_counted() {
+    const LEAVES: usize = 50;
+    let backend = Backend::new();
+    let (_, pair) = someone();
+    let end = "-----END CERTIFICATE-----\n";
+    let leaf = &pair.cert_pem[..pair.cert_pem.find(end).unwrap() + end.len()];
+    fs::write(backend.ca(), roots_pem() + &leaf.repeat(LEAVES)).unwrap();
+    let sidecar = backend.before(app::echo()).arg("--allow").arg("any").ready();
+    let others = sidecar.wait_for("client CAs, CRLs or rules: more doubtful content");
+    assert_eq!((&others["level"], &others["more"]), (&"warn".into(), &(LEAVES - NAMED).into()));
+    let told = sidecar.lines_of("client CAs, CRLs or rules: doubtful content");
+    assert_eq!(told.len(), NAMED, "{told:#?}");
+    assert!(told.iter().all(|line| line["detail"].as_str().unwrap().contains("is not a CA and is left out")));
 }
 
 #[test]

@@ -192,6 +192,43 @@ fn an_intermediate_that_stands_beside_its_root_does_not_outlive_its_revocation()
 }
 
 #[test]
+fn of_many_crls_that_are_no_longer_good_a_few_are_named_and_all_of_them_count_as_they_were() {
+    const FILES: usize = 40;
+    const NAMED: usize = 8;
+    let root = OpenSsl::root("root");
+    let revoked = root.client("revoked");
+    root.revoke(&revoked.cert_pem);
+    let crl = root.crl(&[]);
+    let backend = Backend::new();
+    fs::write(backend.ca(), root.pem()).unwrap();
+    let at = |name: &str| backend.files.path().join(name);
+    for (folder, text) in [("good", &crl[..]), ("torn", &crl[..crl.len() / 2])] {
+        fs::create_dir(at(folder)).unwrap();
+        for number in 0..FILES {
+            fs::write(at(folder).join(format!("{number:02}.crl")), text).unwrap();
+        }
+    }
+    let lead_to = |folder: &str| {
+        std::os::unix::fs::symlink(folder, at("next")).unwrap();
+        fs::rename(at("next"), at("now")).unwrap();
+    };
+    lead_to("good");
+    let setup = backend.before(app::echo()).arg("--client-crl").arg(at("now").to_str().unwrap());
+    let sidecar = setup.arg("--allow").arg("any").ready();
+
+    lead_to("torn");
+    let others = sidecar.wait_for("client CRL reload failed for more files of folders; the others count");
+    assert_eq!(others["more"], FILES - NAMED);
+    let named = sidecar.lines_of("client CRL reload failed for a file of a folder; the others count");
+    assert_eq!(named.len(), NAMED, "{named:#?}");
+    assert!(named.iter().all(|line| line["error"].as_str().unwrap().ends_with("as it was when it was last good")));
+    let refused = alert(&backend.connector_as(&revoked, &BOTH), &sidecar);
+    assert_eq!(refused, AlertDescription::CertificateRevoked);
+    lead_to("good");
+    sidecar.lines_eventually("client CRL reload recovered", NAMED + 1);
+}
+
+#[test]
 fn a_crl_past_its_next_update_is_marked_in_the_status_and_on_the_page() {
     let root = OpenSsl::root("root");
     let past = ["-crl_lastupdate", "20240101000000Z", "-crl_nextupdate", "20240102000000Z"];
