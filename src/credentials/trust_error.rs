@@ -22,6 +22,8 @@ pub enum TrustError {
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
+        /// What helps.
+        help: &'static str,
     },
     /// CAs or CRLs cannot be used.
     #[error("{1}")]
@@ -73,7 +75,7 @@ impl TrustError {
     pub fn with_help(&self) -> String {
         let of_one = |error: &Self| match error {
             Self::Load(_, error) => error.with_help(),
-            Self::Folder { .. } => format!("{error}; see whether it is there and this user can read it"),
+            Self::Folder { help, .. } => format!("{error}; {help}"),
             other => other.to_string(),
         };
         self.each().iter().map(of_one).collect::<Vec<_>>().join("\n")

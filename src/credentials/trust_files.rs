@@ -219,17 +219,19 @@ impl TrustFileKind {
 /// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read, and so is what was a file when it
 /// was last good.
 fn entries(folder: &Path, holding: TrustFileKind, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, TrustError> {
-    let failed = |cause: String| TrustError::Folder { kind: holding.kind(), path: folder.to_owned(), cause };
+    let failed =
+        |cause: String, help| TrustError::Folder { kind: holding.kind(), path: folder.to_owned(), cause, help };
+    let unreadable = |error: io::Error| failed(error.to_string(), "see whether it is there and this user can read it");
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| failed(error.to_string()))? {
-        let path = entry.map_err(|error| failed(error.to_string()))?.path();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         let hidden = path.file_name().map(OsStr::as_bytes).is_none_or(|name| name.starts_with(b"."));
         let was_file = known.contains_key(path.as_path());
         if !hidden && (was_file || fs::metadata(&path).map_or(true, |metadata| metadata.is_file())) {
             paths.push(path);
         }
         if paths.len() > MAX_ENTRIES {
-            return Err(failed(format!("more than {MAX_ENTRIES} files")));
+            return Err(failed(format!("more than {MAX_ENTRIES} files"), "name a folder with nothing else in it"));
         }
     }
     paths.sort();

@@ -179,7 +179,10 @@ fn the_table_of_crates_says_which_rooms_name_each_and_has_them_all() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, text.replace(written, &rows)).unwrap();
     } else {
-        assert_eq!(written, rows, "ARCHITECTURE.md is stale: UPDATE_DOCS=1 cargo test --test it writes it anew");
+        assert_eq!(
+            written, rows,
+            "ARCHITECTURE.md is stale: UPDATE_DOCS=1 cargo test --test it -- architecture writes it anew"
+        );
     }
     for room in ["commands", "telemetry"] {
         assert!(rows.lines().any(|row| row.starts_with("| tracing") && row.contains(&format!("`{room}`"))), "{rows}");

@@ -6,6 +6,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::{HttpConfig, RouterXfcc};
 use crate::config::ClientAuthConfig;
+use crate::config::options::{Group, OPTIONS};
 use crate::config::reader::{Located, OptionReader, Reported};
 use crate::config::values;
 use crate::config::values::Range;
@@ -30,36 +31,6 @@ enum SniHost {
     Off,
     Require,
 }
-
-/// Options that have no meaning where bytes are carried.
-const HTTP_ONLY: &[&str] = &[
-    "app-protocol",
-    "xfcc",
-    "xfcc-form",
-    "xfcc-details",
-    "xfcc-forward-from",
-    "router-xfcc",
-    "xfcc-absent",
-    "xfcc-verify",
-    "sni-host",
-    "path-ambiguous",
-    "path-changed",
-    "health-path",
-    "caller-headers",
-    "forwarded-for",
-    "forwarded",
-    "via",
-    "upgrade",
-    "upgrade-drain",
-    "http-max-head",
-    "http-max-body",
-    "http-head-timeout",
-    "http-body-timeout",
-    "h2-window-timeout",
-    "app-timeout",
-    "app-idle-timeout",
-    "max-requests",
-];
 
 impl OptionReader {
     /// How requests are served; `None`: bytes are carried.
@@ -130,7 +101,8 @@ impl OptionReader {
 
     /// Where bytes are carried nothing is done to requests, and what is usual where they are served is not either.
     fn no_http_option(&mut self) -> Result<(), Reported> {
-        let given = HTTP_ONLY.iter().find_map(|name| self.claimed(name));
+        let mut of_requests = OPTIONS.iter().filter(|option| option.group == Group::Http && option.name != "mode");
+        let given = of_requests.find_map(|option| self.claimed(option.name));
         let Some(place) = given else { return Ok(()) };
         let help = "add --mode http (mode = \"http\" under the [[listener]]), or take it out";
         Err(self.report(Problem::new("has no meaning where bytes are carried as they are", help).at(place)))

@@ -90,10 +90,9 @@ const MEANINGS: &[Meaning] = &[
     ),
 ];
 
-/// Options whose usual value says that something is done: whoever types it expects that. What the usual value of the others says holds
-/// without them as well: that nobody is believed, or nothing changes.
-const DOES_SOMETHING_ANYWAY: &[&str] =
-    &["xfcc", "path-ambiguous", "path-changed", "forwarded-for", "upgrade", "h2-window-timeout"];
+/// Options whose usual value says that something is kept from the app: whoever types it relies on that. What the usual value of the
+/// others says holds without them as well, or nobody is worse off without it.
+const PROTECTS_ANYWAY: &[&str] = &["xfcc", "path-ambiguous", "path-changed", "forwarded-for"];
 
 fn believes_forwarded(listener: &ListenerSettings, http: &HttpConfig) -> bool {
     listener.plaintext.is_some() || !http.forward_from.is_empty()
@@ -136,7 +135,7 @@ impl OptionReader {
             let own = own.filter_map(|(section, _)| user_given(option, section.given.get(option)?));
             let mut known = listeners.clone().filter_map(holds).peekable();
             let is_nowhere = known.peek().is_some() && !known.any(|holds| holds);
-            let all = match DOES_SOMETHING_ANYWAY.contains(option) {
+            let all = match PROTECTS_ANYWAY.contains(option) {
                 true => self.claimed(option),
                 false => self.user_given(option),
             };

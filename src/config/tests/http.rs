@@ -217,11 +217,9 @@ fn what_something_comes_of_is_taken() {
 }
 
 #[test]
-fn what_is_done_anyway_is_refused_as_well_where_it_is_not_done() {
+fn what_protects_the_app_anyway_is_refused_as_well_where_it_is_not_done() {
     let no_routes = "is about routes, and there are none";
     let proxy_says = "has no meaning with --tls off: what the platform's proxy says is passed on as it comes";
-    let h2c: [Flags; 2] = [KNOWN, &[("app-protocol", "h2c")]];
-    let http1: [Flags; 2] = [KNOWN, &[("alpn", "http/1.1")]];
     let health: [Flags; 2] = [KNOWN, &[("health-path", "/health")]];
     let cases: &[Meaningless<'_>] = &[
         ([ANYBODY, &[]], "path-changed", "reject", no_routes),
@@ -230,8 +228,6 @@ fn what_is_done_anyway_is_refused_as_well_where_it_is_not_done() {
         ([ANYBODY, &[]], "path-ambiguous", "reject", no_routes),
         ([TLS_OFF, &[]], "xfcc", "sanitize-set", proxy_says),
         ([TLS_OFF, &[]], "forwarded-for", "append", proxy_says),
-        (h2c, "upgrade", "websocket", "has no meaning where no connection becomes another protocol"),
-        (http1, "h2-window-timeout", "60s", "has no meaning where clients may not speak HTTP/2"),
     ];
     let begins = |said: &[String], begin: &str| said.len() == 1 && said[0].starts_with(begin);
     for (flags, option, value, what) in cases {
