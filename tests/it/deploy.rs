@@ -286,7 +286,15 @@ fn the_sandbox_may_be_entered_under_systemds_filter() {
         left.extend(members.map(str::to_owned));
     }
     assert!(allowed.len() > 200, "{allowed:?}");
-    for call in ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "prctl", "seccomp"] {
+    for call in [
+        "landlock_create_ruleset",
+        "landlock_add_rule",
+        "landlock_restrict_self",
+        "prctl",
+        "seccomp",
+        "capget",
+        "capset",
+    ] {
         assert!(allowed.contains(call), "{call} is not allowed, and --sandbox would do without");
     }
 }
