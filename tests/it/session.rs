@@ -154,11 +154,13 @@ fn parts_of_a_record_and_key_updates_do_not_keep_an_idle_connection() {
 /// Bytes that nobody takes are no more than a silence.
 #[test]
 fn a_client_that_reads_nothing_is_idle_and_what_it_has_not_got_does_not_look_whole() {
-    let (sidecar, app, credentials) = sidecar(&["--idle-timeout=500ms"]);
+    // Long enough for the app to begin before nothing of it is on its way, which would be a silence without a rest.
+    let (sidecar, app, credentials) = sidecar(&["--idle-timeout=2s"]);
+    let download = vec![3; 40_000_000];
     let mut client = connector(credentials.instance()).connect(sidecar.addr()).unwrap();
     let mut app = app.accept();
     let sending = thread::spawn(move || {
-        let sent = app.write_all(&vec![3; 40_000_000]);
+        let sent = app.write_all(&download);
         (sent, read_to_end(&app).1)
     });
     sidecar.access_log_entry("idle_timeout");
