@@ -18,6 +18,8 @@ pub struct Budgets {
     pub handshakes: Arc<MemoryBudget>,
     /// What relays hold because a side does not take it, or because the rest of a record has not come.
     pub backlogs: Arc<MemoryBudget>,
+    /// What streams of HTTP/2 hold that have come and were not judged yet, on connections that may have more than a few of them.
+    pub streams: Arc<MemoryBudget>,
 }
 
 /// A number of bytes that all connections together may hold.
@@ -41,9 +43,10 @@ pub struct Reservation {
 }
 
 impl Budgets {
-    /// Budgets of so many bytes each; `None` is no limit.
+    /// Budgets of so many bytes each, that of streams as that of backlogs; `None` is no limit.
     pub fn new(handshakes: Option<u64>, backlogs: Option<u64>) -> Self {
-        Self { handshakes: Arc::new(MemoryBudget::new(handshakes)), backlogs: Arc::new(MemoryBudget::new(backlogs)) }
+        let of = |limit| Arc::new(MemoryBudget::new(limit));
+        Self { handshakes: of(handshakes), backlogs: of(backlogs), streams: of(backlogs) }
     }
 }
 

@@ -4,17 +4,29 @@
 //!
 //! | what | bytes at most | accounted for |
 //! |---|---|---|
+//! | streams that have come | [`MAX_STREAMS`] · [`WAITING_STREAM`] | as long as the connection is there: it decides how many are announced ([`announced`]) |
 //! | streams | [`MAX_STREAMS`] · [`STREAM_OVER_HTTP1`] or [`STREAM_OVER_H2C`] | from a request to the end of its stream (`StreamMemory`) |
 //! | heads | [`MAX_STREAMS`] · [`HEAD_COPIES`] · `--http-max-head` | from a request to the end of its answer ([`of_request`]) |
 //! | bodies that the app has not taken | [`MAX_STREAMS`] · [`CLIENT_STREAM_WINDOW`], and [`CLIENT_CONNECTION_WINDOW`] of all | as heads |
 //! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each | as they come (`WaitingFrames`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`MAX_SEND_BUFFER`] | as they are read from the app (`ResponseBacklog`) |
 //!
-//! All of it is of the budget for backlogs: one stream of a connection is admitted however short that is, with its head and its body as long as
+//! The first is of a budget of its own; all the rest is of the budget for backlogs: one stream of a connection is admitted however short that is, with its head and its body as long as
 //! no more than twice of it is spent; further ones are not.
 
-/// Streams of one client at once.
+/// Streams of one client at once, and where memory is short for what they take before anybody has judged them.
 pub(crate) const MAX_STREAMS: u32 = 100;
+pub(crate) const MIN_STREAMS: u32 = 4;
+
+/// What a stream takes from its head on, whether it is admitted or refused, in bytes. A client may begin all that it may have at once.
+pub(crate) const WAITING_STREAM: usize = 6 * 1024;
+
+/// How many streams a client is told that it may have, on a connection whose share of the budget for streams is `share` bytes, and what
+/// they take of it. The first [`MIN_STREAMS`] are what a connection has room for anyway.
+pub(crate) fn announced(share: usize) -> (u32, usize) {
+    let further = u32::try_from(share / WAITING_STREAM).unwrap_or(u32::MAX).min(MAX_STREAMS - MIN_STREAMS);
+    (MIN_STREAMS + further, further as usize * WAITING_STREAM)
+}
 
 /// What a stream takes beside its head and what is counted of its bodies, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,4 +69,31 @@ pub(crate) const APP_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 pub(crate) fn of_request(head: usize, body: Option<u64>) -> usize {
     let most = CLIENT_STREAM_WINDOW as usize;
     HEAD_COPIES * head + body.and_then(|length| usize::try_from(length).ok()).unwrap_or(most).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budgets;
+
+    #[test]
+    fn streams_are_announced_as_long_as_there_is_room_for_them_and_then_a_few() {
+        assert_eq!(announced(usize::MAX), (MAX_STREAMS, 96 * WAITING_STREAM));
+        assert_eq!(announced(WAITING_STREAM - 1), (MIN_STREAMS, 0));
+        let budget = Budgets::new(None, Some(4 << 20)).streams;
+        let mut connections = Vec::new();
+        let mut numbers = Vec::new();
+        for _ in 0..1000 {
+            let (streams, bytes) = announced(budget.share());
+            let mut reservation = budget.reservation();
+            reservation.set(bytes);
+            connections.push(reservation);
+            numbers.push(streams);
+        }
+        assert!(numbers.is_sorted_by(|one, next| one >= next) && numbers[0] > 50, "{numbers:?}");
+        assert_eq!(numbers[999], MIN_STREAMS);
+        assert!(budget.held() <= 4 << 20);
+        drop(connections);
+        assert_eq!(budget.held(), 0);
+    }
 }

@@ -153,7 +153,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
-        help: "What they may hold before new clients are turned away (handshakes), or traffic slows down (backlogs). Left out where memory is not limited.",
+        help: "What they may hold before new clients are turned away (handshakes), traffic slows down (backlogs), or clients that speak HTTP/2 may ask for few things at once (streams). Left out where memory is not limited.",
         read: |seen| budgets(seen, MemoryBudget::limit),
     },
     Metric {
@@ -693,8 +693,8 @@ fn by_key<const N: usize>(first: [&str; N], counts: Counts<Option<impl Display>>
 }
 
 fn budgets(seen: &MetricsSnapshot<'_>, read: fn(&MemoryBudget) -> Option<usize>) -> Vec<Sample> {
-    let Budgets { handshakes, backlogs } = seen.budgets;
-    let budgets = [("handshakes", handshakes), ("backlogs", backlogs)];
+    let Budgets { handshakes, backlogs, streams } = seen.budgets;
+    let budgets = [("handshakes", handshakes), ("backlogs", backlogs), ("streams", streams)];
     budgets.into_iter().filter_map(|(name, budget)| Some(labelled([name], read(budget)? as u64))).collect()
 }
 

@@ -1,7 +1,8 @@
 //! The bytes of a ClientHello: out of its records, and extension by extension (RFC 8446, 4.1.2).
 
-/// ContentType and HandshakeType (RFC 8446, 5.1 and 4).
+/// ContentType, the first byte of each version, and HandshakeType (RFC 8446, 5.1 and 4).
 pub(super) const HANDSHAKE: u8 = 22;
+pub(super) const MAJOR_VERSION: u8 = 3;
 pub(super) const CLIENT_HELLO: u8 = 1;
 
 /// A ClientHello that is longer is rustls's to refuse. In bytes.
@@ -42,7 +43,7 @@ pub(super) fn from_records(wire: &[u8]) -> Result<Option<ClientHelloMessage>, In
     let (mut bytes, mut places, mut at) = (Vec::new(), Vec::new(), 0);
     loop {
         let Some(&header) = wire[at..].first_chunk::<5>() else { return Err(Incomplete) };
-        let [HANDSHAKE, _, _, high, low] = header else { return Ok(None) };
+        let [HANDSHAKE, MAJOR_VERSION, _, high, low] = header else { return Ok(None) };
         let start = at + header.len();
         at = start + usize::from(u16::from_be_bytes([high, low]));
         bytes.extend_from_slice(wire.get(start..at).ok_or(Incomplete)?);

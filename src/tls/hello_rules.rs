@@ -89,7 +89,9 @@ fn broken(alert: AlertDescription, what: &'static str) -> Option<BrokenRule> {
 
 /// The ClientHello, which mostly has one record of its own.
 fn message(wire: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if let Some((&[_, _, _, high, low], body)) = wire.split_first_chunk::<HEADER>() {
+    if let Some((&[client_hello::HANDSHAKE, client_hello::MAJOR_VERSION, _, high, low], body)) =
+        wire.split_first_chunk::<HEADER>()
+    {
         let record = body.get(..usize::from(u16::from_be_bytes([high, low])))?;
         if let [client_hello::CLIENT_HELLO, length @ ..] = record
             && let Some((&[high, middle, low], rest)) = length.split_first_chunk()
@@ -180,6 +182,11 @@ mod tests {
             let old = |version| old_version(&hello(version, &[GROUPS], cut));
             assert_eq!([[3, 0], [3, 1], [3, 2]].map(old), [Some("SSL 3.0"), Some("1.0"), Some("1.1")], "{cut}");
             assert_eq!([[3, 3], [3, 4], [2, 0]].map(old), [None; 3], "{cut}");
+        }
+        for (at, other) in [(0, 0xe0), (1, 2)] {
+            let mut wire = hello([3, 0], &[GROUPS], 1 << 14);
+            wire[at] = other;
+            assert_eq!(old_version(&wire), None, "the record is of no handshake, or of no TLS");
         }
         // What looks like it stands behind the only record.
         assert_eq!(old_version(&[22, 3, 0, 0, 2, 1, 0, 0, 22, 3, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]), None);

@@ -67,6 +67,8 @@ struct Activity {
     is_draining: AtomicBool,
     /// Whether the end of an answer was said to be the end of the connection.
     has_said_close: AtomicBool,
+    /// Its client may ask for nothing more.
+    is_denied: AtomicBool,
 }
 
 /// One request under way.
@@ -113,6 +115,7 @@ impl HttpConnection {
                 last_end: AtomicU64::new(0),
                 is_draining: AtomicBool::new(false),
                 has_said_close: AtomicBool::new(false),
+                is_denied: AtomicBool::new(false),
             },
         })
     }
@@ -182,6 +185,16 @@ impl HttpConnection {
     pub(super) fn is_draining(&self) -> bool {
         // Whoever asks may be ahead of whoever notes it.
         self.activity.is_draining.load(Ordering::Acquire) || *self.service.phase.borrow() != Phase::Running
+    }
+
+    /// Its client is none any more that may come in: what is under way may end, and nothing more may begin.
+    pub(super) fn set_denied(&self) {
+        self.activity.is_denied.store(true, Ordering::Release);
+    }
+
+    /// Whether that was said.
+    pub(super) fn is_denied(&self) -> bool {
+        self.activity.is_denied.load(Ordering::Acquire)
     }
 
     /// Whether the answer that begins now is the last one; to be asked once for each.

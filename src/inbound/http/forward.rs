@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::body::{AppExchange, ClientResponse, UnreadBody, app_failure, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::fields::filter_request_trailers;
-use super::refuse::reject;
+use super::refuse::{NO_MEMORY, reject};
 use super::respond::ResponseContext;
 use super::response_backlog::{Admission, StreamBacklog};
 use super::upgrade::UpgradeSlot;
@@ -27,9 +27,6 @@ use crate::telemetry::{RequestLogEntry, RequestReason};
 /// What a client of HTTP/1.1 may have us hold of a body that the app does not read, in bytes, beside what waits to be written. Of a stream of
 /// HTTP/2 it is what the client has leave to send.
 const BODY_MEMORY: usize = 16 * 1024;
-
-/// Why a request is refused for which there is no memory.
-const NO_MEMORY: &str = "the memory for requests that are under way is short; raise the container's memory limit (or --memory-limit), or add instances";
 
 /// Connections that are tried for a request of which nothing could be written.
 const MAX_UNSENT: usize = 3;

@@ -1,11 +1,11 @@
 //! A client's connection that speaks HTTP/2.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http2;
@@ -15,15 +15,17 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::answer::{RequestContext, answer};
+use super::body::ClientResponse;
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
 use super::ready::ServeResult;
-use super::response_backlog::{ResponseBacklog, ResponseStallCheck, StreamExecutor};
+use super::refuse::{NO_MEMORY, refuse_unjudged};
+use super::response_backlog::{Admission, ResponseBacklog, ResponseStallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
 use crate::config::AppProtocol;
 use crate::http::stream_memory::{
-    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, MAX_SEND_BUFFER, MAX_STREAMS, STREAM_OVER_H2C, STREAM_OVER_HTTP1,
+    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, MAX_SEND_BUFFER, STREAM_OVER_H2C, STREAM_OVER_HTTP1, announced,
 };
 use crate::http::{
     CALM_DOWN, ControlFrameBudget, DATA, FrameScan, FrameSlots, HEADERS, TooManyControlFrames, TooManyWaitingFrames,
@@ -41,6 +43,9 @@ const OWN_REFUSAL: u32 = 64 * 1024;
 
 /// How long a client that is told to calm down is given to hear it.
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Result<ClientResponse, Infallible>> + Send>>;
 
 /// The client's connection, shared with hyper, which does not give it back.
 #[derive(Debug, Clone)]
@@ -122,7 +127,7 @@ impl AsyncRead for SharedStream {
             guarded.head = None;
         } else if read.is_pending() {
             let limit = guarded.head_timeout;
-            ready!(guarded.head.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
+            task::ready!(guarded.head.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
             guarded.is_late = true;
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, IncompleteHead(limit))));
         }
@@ -164,9 +169,14 @@ pub(super) fn serve<'a>(
     let waiting = WaitingFrames::default();
     let slots = FrameSlots::new(waiting.clone(), backlogs.reservation());
     let shared = SharedStream::new(stream, Arc::clone(&backlog), slots, connection.config.head_timeout);
+    let (max_streams, bytes) = announced(connection.service.budgets.streams.share());
+    let mut places = connection.service.budgets.streams.reservation();
+    places.set(bytes);
     // An `async fn` would go on having room for the stream as it was given.
     async move {
-        let (reason, is_cut) = serve_requests(shared.clone(), waiting, &backlog, connection, watch, entry).await;
+        let served = serve_requests(shared.clone(), waiting, &backlog, max_streams, connection, watch, entry);
+        let (reason, is_cut) = served.await;
+        drop(places);
         finish(shared, reason, is_cut, connection).await
     }
 }
@@ -207,6 +217,7 @@ async fn serve_requests(
     shared: SharedStream,
     waiting: WaitingFrames,
     backlog: &Arc<ResponseBacklog>,
+    max_streams: u32,
     connection: &Arc<HttpConnection>,
     watch: &mut ConnectionWatch,
     entry: &mut AccessLogEntry,
@@ -218,8 +229,19 @@ async fn serve_requests(
     };
     let executor = StreamExecutor::new(config.window_timeout, cost);
     let streams = executor.clone();
-    let service = service_fn(|request| {
+    let service = service_fn(|request| -> Answering {
         let (connection, stream_backlog) = (Arc::clone(connection), streams.begin(backlog));
+        let refused = match stream_backlog.admission() {
+            _ if connection.is_denied() => Some((RequestReason::Denied, None)),
+            Admission::Refused => Some((RequestReason::Overloaded, Some(NO_MEMORY))),
+            Admission::Only | Admission::Further => None,
+        };
+        if let Some((reason, detail)) = refused {
+            // At once: what judges and forwards a request takes more than its answer.
+            let response = refuse_unjudged(&connection, &request.into_parts().0, reason, detail);
+            stream_backlog.begin();
+            return Box::pin(ready(Ok(response)));
+        }
         let begun = Arc::clone(&stream_backlog);
         // What was never taken of earlier requests is gone with them.
         if connection.idle_since().is_some() {
@@ -243,7 +265,7 @@ async fn serve_requests(
     });
     let mut serving = pin!(
         http2::Builder::new(executor)
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(max_streams)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .initial_stream_window_size(CLIENT_STREAM_WINDOW)
             .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
@@ -268,6 +290,10 @@ async fn serve_requests(
                 ending = Some(reason);
                 is_shutting_down = true;
                 deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
+                if matches!(reason, CloseReason::PolicyChanged | CloseReason::PeerExpired) {
+                    // Until the client has heard that the connection ends, it goes on asking.
+                    connection.set_denied();
+                }
                 serving.as_mut().graceful_shutdown();
             }
             ConnectionState::Draining | ConnectionState::Closing(_) => {}

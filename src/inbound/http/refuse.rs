@@ -1,5 +1,7 @@
 //! Requests that are refused: why, and how their clients are told.
 
+use std::sync::Arc;
+
 use http_body_util::Either;
 use hyper::body::{Body, Incoming};
 use hyper::header::EXPECT;
@@ -7,11 +9,28 @@ use hyper::http::request::Parts;
 
 use super::body::{ClientResponse, LocalReplyBody, UnreadBody};
 use super::connection::HttpConnection;
+use super::entry::open_entry;
 use super::fields::filter_request_trailers;
-use super::local_reply::own_answer;
+use super::local_reply::{is_grpc, own_answer};
 use crate::http::stream_memory::CLIENT_STREAM_WINDOW;
 use crate::http::{HeadRejection, RequestBody};
 use crate::telemetry::{RequestLogEntry, RequestReason};
+
+/// Why a request is refused for which there is no memory.
+pub(super) const NO_MEMORY: &str = "the memory for requests that are under way is short; raise the container's memory limit (or --memory-limit), or add instances";
+
+/// Our own answer to a request over HTTP/2 with the head `parts` that nobody judges: it ends for `reason` whatever it asks for.
+pub(super) fn refuse_unjudged(
+    connection: &Arc<HttpConnection>,
+    parts: &Parts,
+    reason: RequestReason,
+    detail: Option<&str>,
+) -> ClientResponse {
+    let _guard = connection.begin_request();
+    let mut entry = open_entry(connection, parts, false);
+    entry.fields.detail = detail.map(str::to_owned);
+    reject(reason, entry, is_grpc(&parts.headers), false, None)
+}
 
 /// Our own answer to a request that ends for `reason`, and of whose body this is `unread`.
 pub(super) fn reject(

@@ -3,6 +3,7 @@
 pub(super) mod client;
 pub(super) mod frames;
 mod h2c;
+mod turned_away;
 mod unread;
 
 use std::io::{Read, Write};

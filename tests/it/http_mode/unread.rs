@@ -204,11 +204,13 @@ fn requests_over_http2_are_paid_for_until_they_are_answered_and_each_client_has_
     let (backend, app) = (Backend::new(), slow());
     let measured = short(&backend, &app);
     let h2 = connector(backend.credentials.instance()).alpn(&["h2"]);
-    let mut greedy = Frames::begin(h2.connect(measured.sidecar.addr()).unwrap());
-    (0..60).for_each(|n| greedy.ask_for(2 * n + 1, "/slow"));
-    let refused = String::from_utf8(greedy.answer(119)).unwrap();
+    let connected = || Frames::begin(h2.connect(measured.sidecar.addr()).unwrap());
+    let (limit, mut greedy, mut next) = (limit(&measured), connected(), connected());
+    greedy.ask_for_all("/slow");
+    eventually("a budget that is spent", || (held(&measured) > limit / 2.0).then_some(()));
+    let last = next.ask_for_all("/slow");
+    let refused = String::from_utf8(next.answer(last)).unwrap();
     assert!(refused.contains("\"reason\":\"overloaded\""), "{refused}");
-    let limit = limit(&measured);
     let spent = held(&measured);
     assert!(spent > limit / 2.0 && spent <= limit, "{spent} of {limit}");
     assert!(app.asked().len() < 30, "what there is no memory for does not get to the app");
@@ -223,6 +225,7 @@ fn requests_over_http2_are_paid_for_until_they_are_answered_and_each_client_has_
     other.end(5);
     assert_eq!(other.answer(5), b"ok");
     greedy.reset_connection();
+    next.reset_connection();
     eventually("room again", || (held(&measured) < limit / 8.0).then_some(()));
     (4..8).for_each(|n| other.ask(2 * n + 1));
     (4..8).for_each(|n| assert_eq!(other.answer(2 * n + 1), b"ok"));
@@ -233,12 +236,15 @@ fn a_refusal_that_its_client_leaves_no_room_for_is_let_go_of_at_once_where_memor
     let (backend, app) = (Backend::new(), slow());
     let measured = short(&backend, &app);
     let h2 = connector(backend.credentials.instance()).alpn(&["h2"]);
-    let mut greedy = Frames::begin_with_window(h2.connect(measured.sidecar.addr()).unwrap(), 0);
-    (0..60).for_each(|n| greedy.ask_for(2 * n + 1, "/slow"));
+    let connected = || Frames::begin_with_window(h2.connect(measured.sidecar.addr()).unwrap(), 0);
+    let (limit, mut greedy, mut next) = (limit(&measured), connected(), connected());
+    greedy.ask_for_all("/slow");
+    eventually("a budget that is spent", || (held(&measured) > limit / 2.0).then_some(()));
+    let last = next.ask_for_all("/slow");
     // CANCEL (RFC 9113, 7).
-    assert_eq!(greedy.reset(119), 8);
-    greedy.ping(1);
-    greedy.skip_to_pong();
+    assert_eq!(next.reset(last), 8);
+    next.ping(1);
+    next.skip_to_pong();
 }
 
 #[test]

@@ -167,6 +167,29 @@ impl Frames {
         [INITIAL_WINDOW + more, u32::from_be_bytes(window)].map(|window| usize::try_from(window).unwrap())
     }
 
+    /// How many streams there may be at once, as we are told.
+    pub(super) fn announced_streams(&mut self) -> u32 {
+        let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
+        // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 6.5.2).
+        let streams = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).unwrap();
+        u32::from_be_bytes(streams[2..].try_into().unwrap())
+    }
+
+    /// Asks for `path` as often at once as we may. The last stream of these.
+    pub(in crate::http_mode) fn ask_for_all(&mut self, path: &str) -> u32 {
+        let streams = self.announced_streams();
+        (0..streams).for_each(|n| self.ask_for(2 * n + 1, path));
+        2 * streams - 1
+    }
+
+    /// Asks for `/` though the connection may be over, and reads what comes until it is.
+    pub(super) fn ask_to_the_end(mut self, stream: u32) -> Vec<u8> {
+        let head = [0x82, 0x87, 0x84, 0x41, 1, b'a'];
+        // Whoever is gone has heard nothing of it.
+        let _ = self.talk.client.send(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &head));
+        self.talk.rest().0
+    }
+
     /// Begins to send a body of any length to `/`.
     pub(in crate::http_mode) fn begin_post(&mut self, stream: u32) {
         self.send(HEADERS, END_HEADERS, stream, &[0x83, 0x87, 0x84, 0x41, 1, b'a']);
