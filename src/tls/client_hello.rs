@@ -44,8 +44,13 @@ pub(super) fn from_records(wire: &[u8]) -> Result<Option<ClientHelloMessage>, In
     loop {
         let Some(&header) = wire[at..].first_chunk::<5>() else { return Err(Incomplete) };
         let [HANDSHAKE, MAJOR_VERSION, _, high, low] = header else { return Ok(None) };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if length == 0 {
+            // No record of a handshake is empty (RFC 8446, 5.1).
+            return Ok(None);
+        }
         let start = at + header.len();
-        at = start + usize::from(u16::from_be_bytes([high, low]));
+        at = start + length;
         bytes.extend_from_slice(wire.get(start..at).ok_or(Incomplete)?);
         places.extend(start..at);
         let Some(&[typ, high, middle, low]) = bytes.first_chunk() else { continue };

@@ -188,6 +188,8 @@ mod tests {
             wire[at] = other;
             assert_eq!(old_version(&wire), None, "the record is of no handshake, or of no TLS");
         }
+        let behind_an_empty_record = [&[22, 3, 1, 0, 0][..], &hello([3, 0], &[GROUPS], 1 << 14)].concat();
+        assert_eq!(old_version(&behind_an_empty_record), None);
         // What looks like it stands behind the only record.
         assert_eq!(old_version(&[22, 3, 0, 0, 2, 1, 0, 0, 22, 3, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]), None);
     }
