@@ -13,7 +13,7 @@ use crate::identity::critical::WebpkiCertificate;
 use crate::identity::{Certificate, Role, critical};
 use crate::policy::{Denial, DenialReason};
 
-/// Certificates in a chain, the client's own among them. webpki follows no more than six CAs from one to the next, and
+/// Certificates in a chain, the leaf among them. webpki follows no more than six CAs from one to the next, and
 /// some clients send one or two that are not needed.
 const MAX_CERTIFICATES: usize = 10;
 
@@ -38,7 +38,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 pub(super) fn check_size(chain: &[CertificateDer<'_>]) -> Result<(), Denial> {
     let too_long = |what: String| Err(Denial::because(DenialReason::ChainTooLong, what));
     if chain.len() > MAX_CERTIFICATES {
-        let help = "send the client's certificate and the CAs between it and the client CA, and no others";
+        let help = "send one certificate and the CAs between it and the one that is trusted, and no others";
         return too_long(format!(
             "{} certificates, and no more than {MAX_CERTIFICATES} are looked at; {help}",
             chain.len()
