@@ -16,15 +16,18 @@
 
 /// Streams of one client at once, and where memory is short for what they take before anybody has judged them.
 pub(crate) const MAX_STREAMS: u32 = 100;
-pub(crate) const MIN_STREAMS: u32 = 4;
+pub(crate) const MIN_STREAMS: u32 = 6;
 
 /// What a stream takes from its head on, whether it is admitted or refused, in bytes. A client may begin all that it may have at once.
 pub(crate) const WAITING_STREAM: usize = 6 * 1024;
 
+/// One connection takes no more than one in so many of its share: the hundredth is to have some, too.
+const FAIRNESS: usize = 4;
+
 /// How many streams a client is told that it may have, on a connection whose share of the budget for streams is `share` bytes, and what
 /// they take of it. The first [`MIN_STREAMS`] are what a connection has room for anyway.
 pub(crate) fn announced(share: usize) -> (u32, usize) {
-    let further = u32::try_from(share / WAITING_STREAM).unwrap_or(u32::MAX).min(MAX_STREAMS - MIN_STREAMS);
+    let further = u32::try_from(share / FAIRNESS / WAITING_STREAM).unwrap_or(u32::MAX).min(MAX_STREAMS - MIN_STREAMS);
     (MIN_STREAMS + further, further as usize * WAITING_STREAM)
 }
 
@@ -78,8 +81,8 @@ mod tests {
 
     #[test]
     fn streams_are_announced_as_long_as_there_is_room_for_them_and_then_a_few() {
-        assert_eq!(announced(usize::MAX), (MAX_STREAMS, 96 * WAITING_STREAM));
-        assert_eq!(announced(WAITING_STREAM - 1), (MIN_STREAMS, 0));
+        assert_eq!(announced(usize::MAX), (MAX_STREAMS, (MAX_STREAMS - MIN_STREAMS) as usize * WAITING_STREAM));
+        assert_eq!(announced(FAIRNESS * WAITING_STREAM - 1), (MIN_STREAMS, 0));
         let budget = Budgets::new(None, Some(4 << 20)).streams;
         let mut connections = Vec::new();
         let mut numbers = Vec::new();
@@ -90,7 +93,7 @@ mod tests {
             connections.push(reservation);
             numbers.push(streams);
         }
-        assert!(numbers.is_sorted_by(|one, next| one >= next) && numbers[0] > 50, "{numbers:?}");
+        assert!(numbers.is_sorted_by(|one, next| one >= next) && numbers[0] > 20 && numbers[50] > 8, "{numbers:?}");
         assert_eq!(numbers[999], MIN_STREAMS);
         assert!(budget.held() <= 4 << 20);
         drop(connections);

@@ -205,8 +205,10 @@ fn requests_over_http2_are_paid_for_until_they_are_answered_and_each_client_has_
     let measured = short(&backend, &app);
     let h2 = connector(backend.credentials.instance()).alpn(&["h2"]);
     let connected = || Frames::begin(h2.connect(measured.sidecar.addr()).unwrap());
-    let (limit, mut greedy, mut next) = (limit(&measured), connected(), connected());
-    greedy.ask_for_all("/slow");
+    let (limit, mut greedy, mut next) = (limit(&measured), [connected(), connected(), connected()], connected());
+    for greedy in &mut greedy {
+        greedy.ask_for_all("/slow");
+    }
     eventually("a budget that is spent", || (held(&measured) > limit / 2.0).then_some(()));
     let last = next.ask_for_all("/slow");
     let refused = String::from_utf8(next.answer(last)).unwrap();
@@ -224,8 +226,7 @@ fn requests_over_http2_are_paid_for_until_they_are_answered_and_each_client_has_
     other.begin_post(5);
     other.end(5);
     assert_eq!(other.answer(5), b"ok");
-    greedy.reset_connection();
-    next.reset_connection();
+    greedy.into_iter().chain([next]).for_each(Frames::reset_connection);
     eventually("room again", || (held(&measured) < limit / 8.0).then_some(()));
     (4..8).for_each(|n| other.ask(2 * n + 1));
     (4..8).for_each(|n| assert_eq!(other.answer(2 * n + 1), b"ok"));
@@ -237,8 +238,10 @@ fn a_refusal_that_its_client_leaves_no_room_for_is_let_go_of_at_once_where_memor
     let measured = short(&backend, &app);
     let h2 = connector(backend.credentials.instance()).alpn(&["h2"]);
     let connected = || Frames::begin_with_window(h2.connect(measured.sidecar.addr()).unwrap(), 0);
-    let (limit, mut greedy, mut next) = (limit(&measured), connected(), connected());
-    greedy.ask_for_all("/slow");
+    let (limit, mut greedy, mut next) = (limit(&measured), [connected(), connected(), connected()], connected());
+    for greedy in &mut greedy {
+        greedy.ask_for_all("/slow");
+    }
     eventually("a budget that is spent", || (held(&measured) > limit / 2.0).then_some(()));
     let last = next.ask_for_all("/slow");
     // CANCEL (RFC 9113, 7).
