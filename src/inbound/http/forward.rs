@@ -65,6 +65,7 @@ impl RequestForwarder<'_> {
             let reserved = match admission {
                 Admission::Only => memory.try_resize_for_first(held),
                 Admission::Further => memory.try_resize(held),
+                // It does not come so far (`h2.rs`); should it ever, it is refused here.
                 Admission::Refused => Err(BudgetExceeded),
             };
             if reserved.is_err() {
