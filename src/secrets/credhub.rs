@@ -21,6 +21,7 @@ use crate::credentials::{ApiCas, ApiTrust, OutboundSnapshot, ServedCertificate};
 use crate::diagnostics::SafeText;
 use crate::identity::Identity;
 use crate::outbound::{ApiError, ApiLimits, ApiRequest, ApiServer};
+use crate::sys::limits;
 
 /// For one try.
 const ONE_TRY: Duration = Duration::from_secs(5);
@@ -31,8 +32,12 @@ const TRIES: u32 = 3;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The largest answer, in bytes.
+/// The largest answer, in bytes, and what may be one however little memory there is: the environment of a process has no room for more.
 const LARGEST: usize = 8 * 1024 * 1024;
+const LARGEST_ANYWHERE: usize = 256 * 1024;
+
+/// The part of the memory limit that an answer may have: one in so many. It is there as it came, as what it says, and as what the app gets.
+const PARTS_OF_MEMORY: u64 = 16;
 
 /// Services that are named where several are missing.
 const MOST_NAMED: usize = 5;
@@ -49,6 +54,12 @@ pub(super) struct CredHub {
     served: watch::Receiver<Vec<ServedCertificate>>,
     /// What connections are made with, since the pair of this generation.
     snapshot: Mutex<Option<(u64, Arc<OutboundSnapshot>)>>,
+}
+
+/// The largest answer where the container has so much memory, in bytes.
+fn largest(memory: Option<u64>) -> usize {
+    let part = memory.map_or(LARGEST, |memory| usize::try_from(memory / PARTS_OF_MEMORY).unwrap_or(LARGEST));
+    part.clamp(LARGEST_ANYWHERE, LARGEST)
 }
 
 impl CredHub {
@@ -224,7 +235,7 @@ impl CredHub {
         };
         let served = shown.insert(served.ok_or_else(no_pair)?);
         let snapshot = self.snapshot(served).ok_or_else(no_pair)?;
-        let limits = ApiLimits { connect: ONE_TRY, total: ONE_TRY, body: LARGEST };
+        let limits = ApiLimits { connect: ONE_TRY, total: ONE_TRY, body: largest(limits::memory_limit()) };
         match ApiServer::new(self.url.clone(), snapshot).call(request, limits).await {
             Ok(response) if response.status.is_success() => Ok(SecretValue::from(response.body)),
             Ok(response) => Err(CredHubError::refused(&self.url, &response, &served.pair)),
@@ -310,6 +321,14 @@ fn percent_encoded(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::secrets::SecretPart;
+
+    #[test]
+    fn an_answer_has_a_part_of_the_memory_and_never_less_than_the_environment_has_room_for() {
+        assert_eq!(largest(None), 8 << 20);
+        assert_eq!(largest(Some(1 << 30)), 8 << 20);
+        assert_eq!(largest(Some(32 << 20)), 2 << 20);
+        assert_eq!(largest(Some(1 << 20)), 256 << 10);
+    }
 
     #[test]
     fn the_newest_version_of_a_credential_has_a_whole_or_parts() {
