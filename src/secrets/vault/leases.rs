@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::error::VaultOperation;
 use super::held::HeldToken;
@@ -142,9 +142,11 @@ impl TrackedLease {
                 self.tell_end(ends, can_renew, &events).await;
                 continue;
             }
-            let is_done = match can_renew {
-                true => self.renew(&session).await,
-                false => self.replace(&session).await,
+            let is_done = match (can_renew, end_told) {
+                // A server that is silent does not keep the end from being told. What is replaced was told of before.
+                (true, Some(told)) => timeout_at(told.into(), self.renew(&session)).await.unwrap_or(false),
+                (true, None) => self.renew(&session).await,
+                (false, _) => self.replace(&session).await,
             };
             if is_done && replaces {
                 let _ = events.send(LeaseEvent::Replaced).await;

@@ -228,6 +228,24 @@ fn the_end_of_a_variable_is_told_though_it_might_have_been_renewed_by_a_server_t
 }
 
 #[test]
+fn a_server_that_is_silent_does_not_keep_the_end_of_a_variable_from_being_told_before_it_comes() {
+    let silent = || {
+        std::thread::sleep(TEST_TIMEOUT);
+        refused(503, &["too late"])
+    };
+    let (instance, vault) = (Instance::new(), database(16, true, silent));
+    let address = url(&vault);
+    let sidecar = instance.running("vault", &options(&address), &["sleep", "60"]).env("A", REFERENCE).start();
+    wait_until("a renewal", || vault.asked().iter().any(|asked| path(asked) == "/v1/sys/leases/renew"));
+    let warning = sidecar
+        .wait_for("a secret in variables of the app ends and could not be renewed so far; see whether Vault answers");
+    // One try may last for ten seconds, and begins after two thirds of the sixteen.
+    assert!(warning["seconds_left"].as_u64().unwrap() >= 1, "{warning}");
+    sidecar.signal("TERM");
+    instance.ended(sidecar);
+}
+
+#[test]
 fn the_file_of_a_binding_gets_a_new_secret_as_any_other_file() {
     let (instance, vault) = (Instance::new(), database(3, false, || refused(400, &["lease is not renewable"])));
     let (address, root) = (url(&vault), instance.path("bindings"));
