@@ -105,14 +105,15 @@ impl Reservation {
         Ok(())
     }
 
-    /// Reserves `bytes` in all for somebody who has nothing else, though others have spent the budget: as long as no more than twice of it is
-    /// spent then.
+    /// Reserves `bytes` in all for somebody who has nothing else, though others have spent the budget: as long as no more than half as
+    /// much again is spent then.
     ///
     /// # Errors
     /// [`BudgetExceeded`]; the reservation is then what it was.
     pub fn try_resize_for_first(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
         let more = bytes.saturating_sub(self.bytes);
-        if more > 0 && self.budget.held().saturating_add(more) > self.budget.limit.saturating_mul(2) {
+        let most = self.budget.limit.saturating_add(self.budget.limit / 2);
+        if more > 0 && self.budget.held().saturating_add(more) > most {
             return Err(BudgetExceeded);
         }
         self.set(bytes);
@@ -175,19 +176,19 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_nothing_else_gets_something_when_all_is_spent_and_no_more_than_as_much_again() {
+    fn whoever_has_nothing_else_gets_something_when_all_is_spent_and_no_more_than_half_as_much_again() {
         let budget = budget(1000);
         let mut others = budget.reservation();
         others.set(1000);
         let mut first = budget.reservation();
         assert_eq!(first.try_resize(1), Err(BudgetExceeded));
-        first.try_resize_for_first(900).unwrap();
+        first.try_resize_for_first(400).unwrap();
         let mut next = budget.reservation();
         assert_eq!(next.try_resize_for_first(101), Err(BudgetExceeded));
         next.try_resize_for_first(100).unwrap();
-        assert_eq!(budget.held(), 2000);
+        assert_eq!(budget.held(), 1500);
         next.try_resize_for_first(50).unwrap();
-        assert_eq!(budget.held(), 1950);
+        assert_eq!(budget.held(), 1450);
     }
 
     #[test]

@@ -11,8 +11,16 @@ const HEADER: usize = 9;
 /// Types of frames (RFC 9113, 6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+/// No client may send one, and h2 reads it as it reads a head before it says so.
+const PUSH_PROMISE: u8 = 5;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+
+/// The flag of one that has bytes which say nothing (of DATA and HEADERS).
+const PADDED: u8 = 8;
+
+/// It says nothing of which stream a frame is (RFC 9113, 4.1).
+const RESERVED_BIT: u32 = 1 << 31;
 
 /// The flag of the last frame of a head.
 const END_HEADERS: u8 = 4;
@@ -42,6 +50,40 @@ pub(crate) struct FrameScan {
     header: [u8; HEADER],
     /// Bytes of the header that have come.
     filled: usize,
+    /// Bytes of the frame behind its header.
+    length: usize,
+    /// Those of the frames in front of it, of the same head.
+    before: usize,
+    /// The last stream that was begun.
+    stream: u32,
+}
+
+/// A frame of which the header has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameStart {
+    pub(crate) kind: u8,
+    /// Bytes behind the header.
+    pub(crate) length: usize,
+    /// Its stream had begun before: of HEADERS, that they are trailers.
+    pub(crate) continues: bool,
+    /// Some of its bytes say nothing.
+    pub(crate) is_padded: bool,
+}
+
+impl FrameStart {
+    /// Whether it carries a part of a head.
+    pub(crate) fn is_of_head(self) -> bool {
+        matches!(self.kind, HEADERS | PUSH_PROMISE | CONTINUATION)
+    }
+}
+
+/// What has come of a head that is not whole, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnfinishedHead {
+    /// Of frames that are whole, and were read for what they say.
+    pub(crate) read: usize,
+    /// Of one that is not.
+    pub(crate) unread: usize,
 }
 
 /// What the bytes belong to that came last.
@@ -59,12 +101,12 @@ enum FramePosition {
 impl FrameScan {
     /// In front of what a client sends.
     pub(crate) fn of_client() -> Self {
-        Self { at: FramePosition::Preface, left: PREFACE, header: [0; HEADER], filled: 0 }
+        Self { at: FramePosition::Preface, left: PREFACE, ..Self::of_server() }
     }
 
     /// In front of what a server sends.
     pub(crate) fn of_server() -> Self {
-        Self { at: FramePosition::Other, left: 0, header: [0; HEADER], filled: 0 }
+        Self { at: FramePosition::Other, left: 0, header: [0; HEADER], filled: 0, length: 0, before: 0, stream: 0 }
     }
 
     /// Whether a frame may begin here.
@@ -76,13 +118,24 @@ impl FrameScan {
     pub(crate) fn is_within_head(&self) -> bool {
         match self.at {
             FramePosition::Preface => (1..PREFACE).contains(&self.left),
-            FramePosition::Head { ends } => self.left > 0 || !ends,
+            FramePosition::Head { .. } => self.unfinished_head().is_some(),
             FramePosition::Other => false,
         }
     }
 
-    /// Follows `bytes`; type and length of each frame that begins in them are given to `found`.
-    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(u8, usize)) {
+    /// The head that has begun and not ended, if one has.
+    pub(crate) fn unfinished_head(&self) -> Option<UnfinishedHead> {
+        match self.at {
+            FramePosition::Head { .. } if self.left > 0 => {
+                Some(UnfinishedHead { read: self.before, unread: self.length - self.left })
+            }
+            FramePosition::Head { ends: false } => Some(UnfinishedHead { read: self.before + self.length, unread: 0 }),
+            _ => None,
+        }
+    }
+
+    /// Follows `bytes`; each frame whose header ends in them is given to `found`.
+    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameStart)) {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let skipped = self.left.min(bytes.len());
@@ -95,16 +148,28 @@ impl FrameScan {
             self.filled += taken;
             bytes = &bytes[taken..];
             if self.filled == HEADER {
-                let [a, b, c, kind, flags, ..] = self.header;
-                self.at = match kind {
-                    HEADERS | CONTINUATION => FramePosition::Head { ends: flags & END_HEADERS != 0 },
-                    _ => FramePosition::Other,
-                };
-                self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                self.filled = 0;
-                found(kind, self.left);
+                found(self.begin_frame());
             }
         }
+    }
+
+    /// The frame whose header has come whole.
+    fn begin_frame(&mut self) -> FrameStart {
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
+        self.before = if kind == CONTINUATION { self.before + self.length } else { 0 };
+        self.length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        (self.left, self.filled) = (self.length, 0);
+        let stream = u32::from_be_bytes(stream) & !RESERVED_BIT;
+        let frame =
+            FrameStart { kind, length: self.length, continues: stream <= self.stream, is_padded: flags & PADDED != 0 };
+        if kind == HEADERS {
+            self.stream = self.stream.max(stream);
+        }
+        self.at = match frame.is_of_head() {
+            true => FramePosition::Head { ends: flags & END_HEADERS != 0 },
+            false => FramePosition::Other,
+        };
+        frame
     }
 }
 
@@ -165,6 +230,10 @@ impl ControlFrameBudget {
 /// off (RFC 9113, 6.8 and 7: ENHANCE_YOUR_CALM).
 pub(crate) const CALM_DOWN: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11];
 
+/// What a client hears for which there is no room at all: SETTINGS, as from every server, and GOAWAY that says the same, and that none of its
+/// requests was acted on.
+pub(crate) const NO_ROOM: [u8; 26] = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -188,11 +257,11 @@ mod tests {
         for size in [1, 2, 9, 10, 24, 100, bytes.len()] {
             let (mut scan, mut kinds) = (FrameScan::of_client(), Vec::new());
             for piece in bytes.chunks(size) {
-                scan.pass(piece, |kind, length| kinds.push((kind, length)));
+                scan.pass(piece, |frame| kinds.push((frame.kind, frame.length)));
             }
             assert_eq!(kinds, [(SETTINGS, 0), (DATA, 300), (PING, 8)], "in pieces of {size}");
             assert!(scan.is_between_frames());
-            scan.pass(&[0], |_, _| ());
+            scan.pass(&[0], |_| ());
             assert!(!scan.is_between_frames());
         }
     }
@@ -201,7 +270,7 @@ mod tests {
     fn a_preface_and_a_head_that_have_begun_are_waited_for_until_their_end() {
         let mut scan = FrameScan::of_client();
         let mut pass = |bytes: &[u8]| {
-            scan.pass(bytes, |_, _| ());
+            scan.pass(bytes, |_| ());
             scan.is_within_head()
         };
         assert!(!pass(b""), "nothing has come");
@@ -213,6 +282,39 @@ mod tests {
         last[4] = END_HEADERS;
         assert!(pass(&last[..9]) && pass(&last[9..13]) && !pass(&last[13..]));
         assert!(!pass(&frame(DATA, 300)[..100]), "a body has another limit");
+    }
+
+    #[test]
+    fn what_has_come_of_a_head_is_known_until_its_last_frame_is_whole() {
+        let mut scan = FrameScan::of_server();
+        let mut pass = |bytes: &[u8]| {
+            scan.pass(bytes, |_| ());
+            scan.unfinished_head().map(|head| (head.read, head.unread))
+        };
+        for kind in [HEADERS, PUSH_PROMISE] {
+            assert_eq!(pass(&frame(DATA, 9)), None);
+            let first = frame(kind, 300);
+            assert_eq!(pass(&first[..109]), Some((0, 100)));
+            assert_eq!(pass(&first[109..]), Some((300, 0)));
+            assert_eq!(pass(&frame(CONTINUATION, 50)), Some((350, 0)));
+            let mut last = frame(CONTINUATION, 20);
+            last[4] = END_HEADERS;
+            assert_eq!(pass(&last[..5]), Some((350, 0)));
+            assert_eq!(pass(&last[5..28]), Some((350, 19)));
+            assert_eq!(pass(&last[28..]), None);
+        }
+    }
+
+    #[test]
+    fn trailers_are_told_from_the_heads_of_requests_by_their_stream() {
+        let (mut scan, mut found) = (FrameScan::of_client(), Vec::new());
+        scan.pass(&[0; PREFACE], |_| ());
+        for (kind, stream) in [(HEADERS, 1), (DATA, 1), (HEADERS, 3), (HEADERS, 1), (PUSH_PROMISE, 9), (HEADERS, 5)] {
+            let mut bytes = frame(kind, 3);
+            bytes[5..9].copy_from_slice(&(stream | RESERVED_BIT).to_be_bytes());
+            scan.pass(&bytes, |frame| found.push(frame.continues));
+        }
+        assert_eq!(found, [false, true, false, true, false, false]);
     }
 
     #[test]

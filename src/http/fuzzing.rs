@@ -181,7 +181,7 @@ pub fn frames(input: &[u8]) {
     let Some((piece, bytes)) = input.split_first() else { return };
     let (mut scan, mut found) = (FrameScan::of_server(), Vec::new());
     for part in bytes.chunks(usize::from(*piece).max(1)) {
-        scan.pass(part, |kind, length| found.push((kind, length)));
+        scan.pass(part, |frame| found.push((frame.kind, frame.length)));
     }
     let (mut wanted, mut rest) = (Vec::new(), bytes);
     while let Some(([a, b, c, kind, ..], behind)) = rest.split_first_chunk::<9>() {

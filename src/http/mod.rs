@@ -11,6 +11,7 @@ mod frames;
 mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod head_memory;
 mod head_rejection;
 mod head_rules;
 mod head_scan;
@@ -38,8 +39,11 @@ pub(crate) use body_part::body_part;
 pub(crate) use body_part::{PartSize, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
-pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, DATA, FrameScan, HEADERS, TooManyControlFrames};
+pub(crate) use frames::{
+    CALM_DOWN, ControlFrameBudget, DATA, FrameScan, FrameStart, HEADERS, NO_ROOM, TooManyControlFrames,
+};
 pub(crate) use framing::framing_lookalike;
+pub(crate) use head_memory::{HeadMemory, TooLargeHeads};
 pub(crate) use head_rejection::HeadRejection;
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::RequestHead;

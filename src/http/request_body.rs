@@ -314,8 +314,8 @@ impl Body for RequestBody {
             Some(Err(error)) => self.note_failure(error),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    if let Some(waiting) = self.waiting.as_ref().filter(|_| !data.is_empty()) {
-                        waiting.remove();
+                    if let Some(waiting) = &self.waiting {
+                        waiting.remove(data.len());
                     }
                     self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
                     if let Some(pace) = &self.pace {

@@ -4,15 +4,22 @@
 //!
 //! | what | bytes at most | accounted for |
 //! |---|---|---|
-//! | streams that have come | [`MAX_STREAMS`] · [`WAITING_STREAM`] | as long as the connection is there: it decides how many are announced ([`announced`]) |
+//! | itself, and streams that have come | [`CONNECTION`], [`MAX_STREAMS`] · [`WAITING_STREAM`] with it | as long as the connection is there: it decides how many are announced, and whether there may be one more ([`announce`]) |
 //! | streams | [`MAX_STREAMS`] · [`STREAM_OVER_HTTP1`] or [`STREAM_OVER_H2C`] | from a request to the end of its stream (`StreamMemory`) |
+//! | a head that is not whole | [`HEAD_GROWTH`] times what was read of it, [`LIST_GROWTH`] times [`max_header_list`] at most, and what was not read twice | as it comes, beyond [`FREE_HEAD`] ([`of_unfinished_head`]) |
+//! | heads that nobody has judged | that of [`UNJUDGED`] bytes and what came in the same read | not: no more is read before they were |
 //! | heads | [`MAX_STREAMS`] · [`HEAD_COPIES`] · `--http-max-head` | from a request to the end of its answer ([`of_request`]) |
 //! | bodies that the app has not taken | [`MAX_STREAMS`] · [`CLIENT_STREAM_WINDOW`], and [`CLIENT_CONNECTION_WINDOW`] of all | as heads |
 //! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each | as they come (`WaitingFrames`) |
+//! | trailers that the app has not taken | [`HEAD_GROWTH`] times what came of them | as they come, beyond [`FREE_TRAILERS`] each (`WaitingFrames`) |
+//! | heads of answers that the client has not taken | [`MAX_STREAMS`] · [`HEAD_COPIES`] · 64 KiB | as they are handed to h2, beyond [`FREE_HEAD`] each (`StreamBacklog`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`MAX_SEND_BUFFER`] | as they are read from the app (`ResponseBacklog`) |
 //!
 //! The first is of a budget of its own; all the rest is of the budget for backlogs: one stream of a connection is admitted however short that is, with its head and its body as long as
-//! no more than twice of it is spent; further ones are not.
+//! no more than half as much again is spent; further ones are not.
+
+use super::frames::UnfinishedHead;
+use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 
 /// Streams of one client at once, and where memory is short for what they take before anybody has judged them.
 pub(crate) const MAX_STREAMS: u32 = 100;
@@ -24,11 +31,28 @@ pub(crate) const WAITING_STREAM: usize = 6 * 1024;
 /// One connection takes no more than one in so many of its share: the hundredth is to have some, too.
 const FAIRNESS: usize = 4;
 
-/// How many streams a client is told that it may have, on a connection whose share of the budget for streams is `share` bytes, and what
-/// they take of it. The first [`MIN_STREAMS`] are what a connection has room for anyway.
-pub(crate) fn announced(share: usize) -> (u32, usize) {
-    let further = u32::try_from(share / FAIRNESS / WAITING_STREAM).unwrap_or(u32::MAX).min(MAX_STREAMS - MIN_STREAMS);
-    (MIN_STREAMS + further, further as usize * WAITING_STREAM)
+/// The part of the budget for streams that is kept free of connections which nobody uses: one in so many.
+const SPARE_DIVISOR: usize = 4;
+
+/// What a connection takes beyond what any has room for (`MEMORY_PER_CONNECTION`), in bytes: h2's buffers and tables, and the streams that everybody
+/// may have.
+const CONNECTION: usize = 32 * 1024;
+
+/// How many streams the client of a new connection is told that it may have. The connection, and what these take, is of `places`.
+///
+/// # Errors
+/// There is no room for one more.
+pub(crate) fn announce(places: &mut Reservation) -> Result<u32, BudgetExceeded> {
+    places.try_resize_for_first(CONNECTION)?;
+    let share = places.budget().share() / FAIRNESS / WAITING_STREAM;
+    let further = u32::try_from(share).unwrap_or(u32::MAX).min(MAX_STREAMS - MIN_STREAMS);
+    places.set(CONNECTION + further as usize * WAITING_STREAM);
+    Ok(MIN_STREAMS + further)
+}
+
+/// Whether there is so little left of `budget`, the one for streams, that connections which nobody uses are in the way of others.
+pub(crate) fn is_short_of_places(budget: &MemoryBudget) -> bool {
+    budget.limit().is_some_and(|limit| budget.held() > limit - limit / SPARE_DIVISOR)
 }
 
 /// What a stream takes beside its head and what is counted of its bodies, in bytes.
@@ -45,6 +69,45 @@ pub(crate) const STREAM_OVER_HTTP1: StreamCost = StreamCost { always: 24 * 1024,
 
 /// That of one whose app speaks HTTP/2, and may send what it has leave for.
 pub(crate) const STREAM_OVER_H2C: StreamCost = StreamCost { always: 48 * 1024, unasked: APP_STREAM_WINDOW as usize };
+
+/// What one byte of a head may become: a field of the table is named by one, and takes 72 in a map that has twice the room it needs (RFC 7541, 6.1).
+const HEAD_GROWTH: usize = 64;
+
+/// What a list of fields takes of which the length counts 32 bytes for each beside its name and its value (RFC 9113, 6.5.2).
+const LIST_GROWTH: usize = 3;
+
+/// A head that is longer than it may be by less than this gets an answer of ours, and a longer one h2's own, in bytes.
+const OWN_REFUSAL: usize = 64 * 1024;
+
+/// The part of the budget for backlogs that the longest list may have: one in so many. What it takes is a share of it then.
+const LIST_DIVISOR: usize = 32;
+
+/// Bytes of a head, and of the trailers of one request, that count for nothing: those of most are no longer.
+pub(crate) const FREE_HEAD: usize = 1024;
+pub(crate) const FREE_TRAILERS: usize = 256;
+
+/// Bytes of heads that may have come and that nobody has judged, before no more is read.
+pub(crate) const UNJUDGED: usize = 2 * 1024;
+
+/// The longest list of fields that h2 reads, where a head may have `max_head` bytes (`--http-max-head`) and all connections together hold `limit`.
+pub(crate) fn max_header_list(max_head: usize, limit: Option<usize>) -> u32 {
+    let most = limit.map_or(usize::MAX, |limit| limit / LIST_DIVISOR);
+    u32::try_from(max_head.saturating_add(OWN_REFUSAL).min(most)).unwrap_or(u32::MAX)
+}
+
+/// What `bytes` of a head may take once they were read, in bytes.
+pub(crate) fn of_head(bytes: usize) -> usize {
+    bytes.saturating_mul(HEAD_GROWTH)
+}
+
+/// What a head takes that is not whole, where its list is no longer than `list`, in bytes.
+pub(crate) fn of_unfinished_head(head: UnfinishedHead, list: u32) -> usize {
+    let UnfinishedHead { read, unread } = head;
+    if read + unread <= FREE_HEAD && read == 0 {
+        return 0;
+    }
+    of_head(read).min((list as usize).saturating_mul(LIST_GROWTH)) + 2 * unread
+}
 
 /// A head is held as it came and as it is written for the app.
 pub(crate) const HEAD_COPIES: usize = 2;
@@ -80,23 +143,26 @@ mod tests {
     use crate::budget::Budgets;
 
     #[test]
-    fn streams_are_announced_as_long_as_there_is_room_for_them_and_then_a_few() {
-        assert_eq!(announced(usize::MAX), (MAX_STREAMS, (MAX_STREAMS - MIN_STREAMS) as usize * WAITING_STREAM));
-        assert_eq!(announced(FAIRNESS * WAITING_STREAM - 1), (MIN_STREAMS, 0));
+    fn streams_are_announced_as_long_as_there_is_room_for_them_and_then_a_few_and_then_nobody_comes_in() {
+        let budget = Budgets::new(None, None).streams;
+        assert_eq!(announce(&mut budget.reservation()), Ok(MAX_STREAMS));
         let budget = Budgets::new(None, Some(4 << 20)).streams;
         let mut connections = Vec::new();
         let mut numbers = Vec::new();
-        for _ in 0..1000 {
-            let (streams, bytes) = announced(budget.share());
-            let mut reservation = budget.reservation();
-            reservation.set(bytes);
-            connections.push(reservation);
+        loop {
+            let mut places = budget.reservation();
+            let Ok(streams) = announce(&mut places) else { break };
+            connections.push(places);
             numbers.push(streams);
         }
-        assert!(numbers.is_sorted_by(|one, next| one >= next) && numbers[0] > 20 && numbers[50] > 8, "{numbers:?}");
-        assert_eq!(numbers[999], MIN_STREAMS);
-        assert!(budget.held() <= 4 << 20);
+        assert!(numbers.is_sorted_by(|one, next| one >= next) && numbers[0] > 20 && numbers[30] > 8, "{numbers:?}");
+        assert_eq!(numbers.last(), Some(&MIN_STREAMS));
+        assert!((100..140).contains(&numbers.len()), "{}", numbers.len());
+        assert!(budget.held() <= 6 << 20 && is_short_of_places(&budget));
+        // Whoever goes makes room for one more.
+        connections.pop();
+        assert_eq!(announce(&mut budget.reservation()), Ok(MIN_STREAMS));
         drop(connections);
-        assert_eq!(budget.held(), 0);
+        assert!(budget.held() == 0 && !is_short_of_places(&budget));
     }
 }

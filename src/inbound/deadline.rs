@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep};
 use crate::sys::wall_clock::WallClockTimer;
 use crate::telemetry::CloseReason;
 
-/// When a connection is over, whatever it does. Never where no end is set, and then it costs no timer.
+/// When a connection is over, whatever it does: each end that is set, once. Never where none is, and then it costs no timer.
 #[derive(Debug)]
 pub(super) struct Deadline(Option<Box<DeadlineTimers>>);
 
@@ -40,9 +40,10 @@ impl Future for Deadline {
         if expiry.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
             return Poll::Ready(CloseReason::PeerExpired);
         }
-        match max_age {
-            Some(timer) => timer.as_mut().poll(cx).map(|()| CloseReason::MaxAge),
-            None => Poll::Pending,
+        if max_age.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
+            *max_age = None;
+            return Poll::Ready(CloseReason::MaxAge);
         }
+        Poll::Pending
     }
 }

@@ -28,8 +28,8 @@ const RELAY_BYTES: u64 = 24 * 1024;
 /// What a connection costs at most once the budgets are spent, in bytes.
 pub(crate) const MEMORY_PER_CONNECTION: u64 = IDLE_CONNECTION_BYTES + RELAY_BYTES;
 
-/// The app shares our memory limit. Connections may have three of so many parts of it, and each of the three budgets one, so that
-/// an attack costs six eighths at worst; idle connections cost a third of theirs.
+/// The app shares our memory limit. Connections may have three of so many parts of it, and each of the three budgets one, two of
+/// them half as much again for HTTP/2, so that an attack costs seven eighths at worst; idle connections cost a third of theirs.
 const PARTS_OF_MEMORY: u64 = 8;
 const PARTS_FOR_CONNECTIONS: u64 = 3;
 

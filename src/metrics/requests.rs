@@ -3,7 +3,7 @@
 use strum::VariantArray;
 
 use super::{MetricsSnapshot, Sample, Value};
-use crate::telemetry::{CallerSource, MethodLabel, RequestCounters, RequestReason, StrippedField};
+use crate::telemetry::{CallerSource, GoawayReason, MethodLabel, RequestCounters, RequestReason, StrippedField};
 
 /// The classes of statuses, by their first digits.
 const STATUS_CLASSES: &[(&str, usize)] = &[("1xx", 1), ("2xx", 2), ("3xx", 3), ("4xx", 4), ("5xx", 5)];
@@ -38,9 +38,8 @@ pub(super) fn stripped(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
     samples_by(seen, StrippedField::VARIANTS, |counters, field| (vec![field.into()], counters.stripped(field)))
 }
 
-/// There is one reason for which we turn a client away ourselves.
 pub(super) fn goaways(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {
-    samples_by(seen, &["control_frames"], |counters, reason| (vec![reason], counters.goaways()))
+    samples_by(seen, GoawayReason::VARIANTS, |counters, reason| (vec![reason.into()], counters.goaways(reason)))
 }
 
 pub(super) fn upstream_requests(seen: &MetricsSnapshot<'_>) -> Vec<Sample> {

@@ -91,6 +91,11 @@ impl CloseReason {
         self.into()
     }
 
+    /// Whether its client is none any more that may come in.
+    pub fn is_denial(self) -> bool {
+        matches!(self, Self::PolicyChanged | Self::PeerExpired)
+    }
+
     /// What happened, for the manual: what is said of the variant above.
     pub fn meaning(self) -> &'static str {
         self.get_documentation().unwrap_or_default().trim_end_matches('.')

@@ -37,8 +37,8 @@ pub use outbound::{
     RequestFields, RequestMode, ResolveResult,
 };
 pub use requests::{
-    CallerSource, MethodLabel, REQUEST_FIELDS, RequestCounters, RequestEntryFields, RequestLogEntry, RequestReason,
-    StrippedField,
+    CallerSource, GoawayReason, MethodLabel, REQUEST_FIELDS, RequestCounters, RequestEntryFields, RequestLogEntry,
+    RequestReason, StrippedField,
 };
 pub use secrets::{SecretCounters, SecretResult};
 pub use tokens::{TokenCounters, TokenRequestResult};

@@ -4,6 +4,6 @@ mod counters;
 mod entry;
 mod reason;
 
-pub use counters::{CallerSource, MethodLabel, RequestCounters, StrippedField};
+pub use counters::{CallerSource, GoawayReason, MethodLabel, RequestCounters, StrippedField};
 pub use entry::{REQUEST_FIELDS, RequestEntryFields, RequestLogEntry};
 pub use reason::RequestReason;

@@ -24,11 +24,10 @@ pub(super) fn refuse_unjudged(
     connection: &Arc<HttpConnection>,
     parts: &Parts,
     reason: RequestReason,
-    detail: Option<&str>,
 ) -> ClientResponse {
     let _guard = connection.begin_request();
     let mut entry = open_entry(connection, parts, false);
-    entry.fields.detail = detail.map(str::to_owned);
+    entry.fields.detail = detail_of(reason, parts, connection);
     reject(reason, entry, is_grpc(&parts.headers), false, None)
 }
 
@@ -62,6 +61,7 @@ pub(super) fn detail_of(reason: RequestReason, parts: &Parts, connection: &HttpC
         RequestReason::HeadTooLarge => {
             Some(format!("the limit is {} bytes (--http-max-head) and {} fields", config.max_head, config.max_fields))
         }
+        RequestReason::Overloaded => Some(NO_MEMORY.to_owned()),
         RequestReason::TargetTooLong => Some(format!("the limit is {} bytes", config.max_target)),
         RequestReason::Expectation => {
             let asked = parts.headers.get(EXPECT)?.to_str().ok()?;

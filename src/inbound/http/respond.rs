@@ -11,7 +11,7 @@ use super::app::MAX_ANSWER_HEAD;
 use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody};
 use super::fields::may_be_response_trailer;
 use super::local_reply;
-use super::refuse::reject;
+use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
 use crate::http::{
@@ -44,11 +44,7 @@ impl ResponseContext<'_> {
             false => response_problem(&response, self.asked.as_ref()),
         };
         if let Some(problem) = problem {
-            let AppExchange { mut entry, request_body, memory, .. } = exchange;
-            entry.fields.detail = Some(problem.to_owned());
-            let closes = !request_body.is_done() || connection.says_close();
-            let unread = UnreadBody { body: request_body, memory };
-            return reject(RequestReason::AppBadAnswer, entry, self.grpc, closes, Some(unread));
+            return refuse(RequestReason::AppBadAnswer, problem, self.grpc, exchange);
         }
         let is_http2 = exchange.entry.fields.http_version == "2";
         let fields = response.headers_mut();
@@ -67,8 +63,11 @@ impl ResponseContext<'_> {
         if !is_http2 && !switches && (connection.says_close() || exchange.is_unread_for_good(status)) {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if is_http2 {
+        if let Some(stream_backlog) = &self.stream_backlog {
             own_values(fields);
+            if stream_backlog.hold_head(fields).is_err() {
+                return refuse(RequestReason::Overloaded, NO_MEMORY, self.grpc, exchange);
+            }
         }
         if is_http2 && status.is_success() {
             exchange.request_body.take_to_end();
@@ -104,6 +103,14 @@ impl ResponseContext<'_> {
         let body = body.paced(self.unsent.map(|unsent| BodyPace::new(unsent, part)));
         Response::from_parts(head, Either::Left(body))
     }
+}
+
+/// Our own answer instead of the app's, which is not passed on for `reason`; `detail` says more.
+fn refuse(reason: RequestReason, detail: &str, grpc: bool, exchange: AppExchange) -> ClientResponse {
+    let AppExchange { mut entry, request_body, memory, guard, .. } = exchange;
+    entry.fields.detail = Some(detail.to_owned());
+    let closes = !request_body.is_done() || guard.connection().says_close();
+    reject(reason, entry, grpc, closes, Some(UnreadBody { body: request_body, memory }))
 }
 
 /// Each value gets memory of its own. They are parts of the buffer that the answer was read into, and those that a connection of HTTP/2 compresses

@@ -12,14 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::budget::{MemoryBudget, Reservation};
+use super::validate::head_length;
+use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 use crate::http::CountedBytes;
-use crate::http::stream_memory::StreamCost;
+use crate::http::stream_memory::{FREE_HEAD, HEAD_COPIES, StreamCost};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -43,6 +46,8 @@ pub(super) struct ResponseBacklog {
     is_blocked: AtomicBool,
     /// Streams that are run.
     streams: AtomicUsize,
+    /// All that ever were.
+    begun: AtomicUsize,
 }
 
 /// Looks, once a second, whether a connection that keeps more than it may goes on at all.
@@ -91,6 +96,20 @@ pub(super) struct ReservedBytes {
     bytes: usize,
 }
 
+/// The value of a field that holds the room of the whole head.
+#[derive(Debug)]
+struct ReservedValue {
+    bytes: Bytes,
+    /// Given back with it.
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for ReservedValue {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl ResponseBacklog {
     /// That of one connection, of `budget`.
     pub(super) fn new(budget: &Arc<MemoryBudget>) -> Self {
@@ -100,6 +119,7 @@ impl ResponseBacklog {
             grew: Notify::new(),
             is_blocked: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
         }
     }
 
@@ -111,6 +131,11 @@ impl ResponseBacklog {
     /// Whether others need the memory.
     pub(super) fn is_under_pressure(&self) -> bool {
         self.budget.limit().is_some() && self.budget.is_under_pressure()
+    }
+
+    /// Requests that were handed to us on its connection.
+    pub(super) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Whether the socket takes nothing now.
@@ -204,6 +229,33 @@ impl StreamBacklog {
         ResponseBytes::new(bytes, Some(kept))
     }
 
+    /// Accounts for the head of its answer, which has these `fields`, until h2 has written it: the longest of them holds the room, and is let go
+    /// of with the rest. Those that say little count for nothing.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(super) fn hold_head(self: &Arc<Self>, fields: &mut HeaderMap) -> Result<(), BudgetExceeded> {
+        let length = head_length(fields);
+        if length <= FREE_HEAD || self.backlog.budget.limit().is_none() {
+            return Ok(());
+        }
+        let mut reservation = self.backlog.budget.reservation();
+        match self.admission {
+            Admission::Only => reservation.try_resize_for_first(HEAD_COPIES * length)?,
+            Admission::Further | Admission::Refused => reservation.try_resize(HEAD_COPIES * length)?,
+        }
+        if let Some(longest) = fields.values_mut().max_by_key(|value| value.len()) {
+            let bytes = Bytes::copy_from_slice(longest.as_bytes());
+            let held = Bytes::from_owner(ReservedValue { bytes, _reservation: reservation });
+            if let Ok(mut value) = HeaderValue::from_maybe_shared(held) {
+                // What is not is kept to compress later heads by (RFC 7541, 7.1.3), and the room with it.
+                value.set_sensitive(true);
+                *longest = value;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the end of an answer has to wait until all of it was sent.
     pub(super) fn holds_end_back(&self) -> bool {
         self.backlog.kept.load(Ordering::Relaxed) > ENDED_EARLY
@@ -247,6 +299,7 @@ struct StreamMemory {
 impl StreamMemory {
     /// That of the next stream of a connection with this `backlog`. Its only one takes it however short memory is.
     fn of_next(backlog: &Arc<ResponseBacklog>, cost: StreamCost) -> Self {
+        backlog.begun.fetch_add(1, Ordering::Relaxed);
         let mut reservation = backlog.budget.reservation();
         let admission = match backlog.streams.fetch_add(1, Ordering::Relaxed) {
             0 => {

@@ -32,7 +32,7 @@ pub(super) fn validate(
     connection: &HttpConnection,
 ) -> Result<ValidatedRequest, RequestReason> {
     if head.is_none() {
-        validate_http2_fields(&parts.headers, &connection.config)?;
+        validate_http2_fields(&parts.headers)?;
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         if target.len() > connection.config.max_target {
             return Err(RequestReason::TargetTooLong);
@@ -77,11 +77,13 @@ pub(super) fn head_length(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
 }
 
+/// Whether a head of HTTP/2 has more fields or bytes than it may.
+pub(super) fn is_head_too_large(fields: &HeaderMap, config: &HttpConfig) -> bool {
+    fields.len() > config.max_fields.min(MAX_FIELDS) || head_length(fields) > config.max_head
+}
+
 /// What the head scan sees of HTTP/1.1, and hyper passes over in HTTP/2.
-fn validate_http2_fields(fields: &HeaderMap, config: &HttpConfig) -> Result<(), RequestReason> {
-    if fields.len() > config.max_fields.min(MAX_FIELDS) || head_length(fields) > config.max_head {
-        return Err(RequestReason::HeadTooLarge);
-    }
+fn validate_http2_fields(fields: &HeaderMap) -> Result<(), RequestReason> {
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
     // h2 reads an empty one as 0.
     if lengths.next().is_some_and(|length| content_length(length).is_none()) || lengths.next().is_some() {

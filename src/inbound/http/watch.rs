@@ -63,8 +63,9 @@ impl ConnectionWatch {
     pub(super) fn state(&mut self, entry: &mut AccessLogEntry) -> ConnectionState {
         let phase = *self.phase.borrow_and_update();
         self.generations.borrow_and_update();
-        if self.ending.is_none() {
-            self.ending = reauthorize(&mut self.authorization, entry, &self.service);
+        if !self.is_denied() {
+            // Whatever else ends it may give it some time yet.
+            self.ending = reauthorize(&mut self.authorization, entry, &self.service).or(self.ending);
         }
         match (phase, self.ending) {
             (Phase::Closing, _) => ConnectionState::Aborted,
@@ -82,7 +83,11 @@ impl ConnectionWatch {
             biased;
             Ok(()) = self.phase.changed() => {}
             Ok(()) = self.generations.changed(), if has_certificate => {}
-            over = &mut self.deadline, if self.ending.is_none() => self.ending = Some(over),
+            over = &mut self.deadline, if !self.is_denied() => self.ending = Some(over),
         }
+    }
+
+    fn is_denied(&self) -> bool {
+        self.ending.is_some_and(CloseReason::is_denial)
     }
 }

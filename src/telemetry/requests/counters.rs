@@ -45,6 +45,16 @@ pub enum CallerSource {
     Invalid,
 }
 
+/// Why a client of HTTP/2 is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum GoawayReason {
+    /// It has sent too many control frames.
+    ControlFrames,
+    /// There is no memory for what it has begun.
+    Memory,
+}
+
 /// What fields say that only a proxy may write, for what is counted of them: a name of a few, whatever clients send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumCount, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
@@ -100,7 +110,7 @@ pub struct RequestCounters {
     retries: AtomicU64,
     stripped: [AtomicU64; StrippedField::COUNT],
     drain_closes: AtomicU64,
-    goaways: AtomicU64,
+    goaways: [AtomicU64; GoawayReason::COUNT],
     callers: [AtomicU64; CallerSource::COUNT],
     app_reused: AtomicU64,
     app_opened: AtomicU64,
@@ -118,7 +128,7 @@ impl Default for RequestCounters {
             retries: AtomicU64::default(),
             stripped: std::array::from_fn(|_| AtomicU64::default()),
             drain_closes: AtomicU64::default(),
-            goaways: AtomicU64::default(),
+            goaways: Default::default(),
             callers: std::array::from_fn(|_| AtomicU64::default()),
             app_reused: AtomicU64::default(),
             app_opened: AtomicU64::default(),
@@ -181,8 +191,8 @@ impl RequestCounters {
     }
 
     /// An HTTP/2 connection was ended because of what its client did.
-    pub fn count_goaway(&self) {
-        self.goaways.fetch_add(1, Ordering::Relaxed);
+    pub fn count_goaway(&self, reason: GoawayReason) {
+        self.goaways[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// It is known from there who calls.
@@ -237,8 +247,8 @@ impl RequestCounters {
     }
 
     /// HTTP/2 connections that were ended because of what their clients did.
-    pub fn goaways(&self) -> u64 {
-        self.goaways.load(Ordering::Relaxed)
+    pub fn goaways(&self, reason: GoawayReason) -> u64 {
+        self.goaways[reason as usize].load(Ordering::Relaxed)
     }
 
     /// Requests on connections to the app that were there (`reused`), or were made for them.

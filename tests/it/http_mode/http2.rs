@@ -3,6 +3,7 @@
 pub(super) mod client;
 pub(super) mod frames;
 mod h2c;
+mod memory;
 mod turned_away;
 mod unread;
 

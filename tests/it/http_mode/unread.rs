@@ -39,7 +39,7 @@ fn upload(talk: &mut Talk) {
 }
 
 /// The most that the program takes beside what it took `before`, in KiB, until it takes no more.
-fn growth(pid: u32, before: u64) -> u64 {
+pub(super) fn growth(pid: u32, before: u64) -> u64 {
     let (mut most, mut since) = (before, Instant::now());
     while since.elapsed() < Duration::from_millis(500) {
         let now = anonymous_kib(pid);

@@ -4,12 +4,14 @@ use super::super::talk::Talk;
 use crate::support::client::{Client, Ending};
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+pub(super) const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
 
 /// What may be on its way before anybody says more, in bytes (RFC 9113, 6.9.2).
 const INITIAL_WINDOW: u32 = 65_535;
@@ -34,6 +36,11 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame.extend(stream.to_be_bytes());
     frame.extend(payload);
     frame
+}
+
+/// The head of a GET for `/` with a field that goes into the table and then so many times from there (RFC 7541, 6.1 and 6.2.1).
+fn repeated(times: usize) -> Vec<u8> {
+    [&[0x82, 0x87, 0x84, 0x41, 1, b'a', 0x40, 1, b'a', 1, b'b'][..], &vec![0xbe; times]].concat()
 }
 
 /// A connection, and the frames that came and were not asked for.
@@ -213,6 +220,56 @@ impl Frames {
     /// Ends a body by trailers: a `:path`, which belongs in heads alone, and `x-sum: 1`.
     pub(super) fn end_with_path(&mut self, stream: u32) {
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, b"\x04\x02/b\x00\x05x-sum\x011");
+    }
+
+    /// Asks for `/` with the same field so many times, which is one byte each after the first.
+    pub(super) fn ask_with_fields(&mut self, stream: u32, times: usize) {
+        self.send(HEADERS, END_STREAM | END_HEADERS, stream, &repeated(times));
+    }
+
+    /// Begins the same head, and does not end it. `kind` is that of the frame.
+    pub(super) fn begin_fields(&mut self, kind: u8, stream: u32, times: usize) {
+        // Whoever is turned away meanwhile has been told.
+        let _ = self.talk.client.send(&frame(kind, 0, stream, &repeated(times)));
+    }
+
+    /// Asks for `/` by a head of so many kilobytes, in frames of 16 KiB between which there is a moment.
+    pub(super) fn ask_in_parts(&mut self, stream: u32, kilobytes: u8) {
+        let mut head = vec![0x82, 0x87, 0x84, 0x41, 1, b'a'];
+        for nth in 0..kilobytes {
+            // A literal of 900 bytes that goes into no table.
+            head.extend([&[0x00, 2, b'x', b'a' + nth % 26, 0x7f, 0x85, 0x06][..], &[b'v'; 900]].concat());
+        }
+        let mut parts = head.chunks(16 * 1024).peekable();
+        let mut kind = HEADERS;
+        while let Some(part) = parts.next() {
+            let is_last = parts.peek().is_none();
+            let flags = if kind == HEADERS { END_STREAM } else { 0 } | if is_last { END_HEADERS } else { 0 };
+            self.send(kind, flags, stream, part);
+            kind = CONTINUATION;
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Ends a body by trailers that are the same field so many times.
+    pub(super) fn end_with_fields(&mut self, stream: u32, times: usize) {
+        let fields = [&b"\x40\x01a\x01b"[..], &vec![0xbe; times]].concat();
+        let _ = self.talk.client.send(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &fields));
+    }
+
+    /// The head of an answer, in the bytes that came.
+    pub(super) fn answer_head(&mut self, stream: u32) -> Vec<u8> {
+        self.next(|frame| frame.stream == stream && frame.kind == HEADERS).payload
+    }
+
+    /// Why the connection is ended.
+    pub(super) fn told_why(&mut self) -> u32 {
+        loop {
+            let frame = self.read();
+            if frame.kind == GOAWAY {
+                return u32::from_be_bytes(frame.payload[4..8].try_into().unwrap());
+            }
+        }
     }
 
     /// Begins a head that is continued by another frame.

@@ -1,0 +1,203 @@
+//! What strangers may have the program hold over HTTP/2 before anybody has judged them, and of answers that they do not take.
+
+use super::super::Front;
+use super::super::unread::growth;
+use super::frames::{Frames, HEADERS, PUSH_PROMISE};
+use crate::clients::Backend;
+use crate::metrics::Measured;
+use crate::relay::anonymous_kib;
+use crate::support::client::connector;
+use crate::support::eventually;
+use crate::support::http_app::{HttpApp, Reply};
+
+/// ENHANCE_YOUR_CALM (RFC 9113, 7).
+const CALM_DOWN: u32 = 11;
+
+/// Fields that take a quarter of a mebibyte in a map, and one byte each on the wire.
+const MANY: usize = 3_500;
+
+struct Limited {
+    backend: Backend,
+    measured: Measured,
+}
+
+impl Limited {
+    /// The program in front of `app`, with so much memory.
+    fn to(memory: &str, app: &HttpApp) -> Self {
+        let backend = Backend::new();
+        let options = format!("--client-auth request --allow any,anonymous --memory-limit {memory}");
+        let measured = Measured::new(Front::setup(&backend, app.addr(), &options));
+        Self { backend, measured }
+    }
+
+    fn frames(&self) -> Frames {
+        let connector = connector(self.backend.credentials.instance()).alpn(&["h2"]);
+        Frames::begin(connector.connect(self.measured.sidecar.addr()).unwrap())
+    }
+
+    fn held(&self, budget: &str) -> f64 {
+        self.measured.series()[&format!("vestibule_held_memory_bytes{{budget=\"{budget}\"}}")]
+    }
+
+    fn limit(&self, budget: &str) -> f64 {
+        self.measured.series()[&format!("vestibule_held_memory_limit_bytes{{budget=\"{budget}\"}}")]
+    }
+
+    fn goaways(&self) -> f64 {
+        let series = self.measured.series();
+        let (_, count) = series.iter().find(|(name, _)| name.contains("_goaway_") && name.contains("memory")).unwrap();
+        *count
+    }
+}
+
+#[test]
+fn heads_that_do_not_end_count_for_what_they_may_take_and_most_of_their_clients_are_turned_away() {
+    const CLIENTS: usize = 60;
+    let app = HttpApp::saying("ok");
+    let limited = Limited::to("16M", &app);
+    let pid = limited.measured.sidecar.pid();
+    let mut early = limited.frames();
+    let mut honest = limited.frames();
+    honest.ask(1);
+    assert_eq!(honest.answer(1), b"ok");
+    let before = anonymous_kib(pid);
+    early.begin_fields(HEADERS, 1, MANY);
+    eventually("a head that counts", || (limited.held("backlogs") > 100_000.0).then_some(()));
+    let clients: Vec<Frames> = (0..CLIENTS)
+        .map(|nth| {
+            let mut frames = limited.frames();
+            frames.begin_fields(if nth % 2 == 0 { HEADERS } else { PUSH_PROMISE }, 1, MANY);
+            frames
+        })
+        .collect();
+    let turned_away = limited.measured.sidecar.wait_until("a client that was turned away", |line| {
+        line["close_reason"] == "overloaded"
+            && line["detail"].as_str().is_some_and(|detail| detail.contains("a head that is not whole"))
+    });
+    assert!(turned_away["detail"].as_str().unwrap().contains("raise the container's memory limit"), "{turned_away}");
+    eventually("most of them gone", || (limited.goaways() > 45.0).then_some(()));
+    assert!(limited.held("backlogs") < limited.limit("backlogs"));
+    let grown = growth(pid, before);
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    honest.ask(3);
+    assert_eq!(honest.answer(3), b"ok");
+    drop((clients, early));
+    eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
+}
+
+#[test]
+fn a_head_that_comes_in_parts_is_served_where_there_is_little_memory() {
+    let app = HttpApp::saying("ok");
+    let limited = Limited::to("16M", &app);
+    let mut frames = limited.frames();
+    // 54 kilobytes in four frames, each of which is read before the next comes.
+    frames.ask_in_parts(1, 54);
+    assert_eq!(frames.answer(1), b"ok");
+    eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
+    assert_eq!(limited.goaways(), 0.0);
+}
+
+#[test]
+fn heads_with_thousands_of_fields_are_refused_one_after_the_other_however_many_come_at_once() {
+    const CLIENTS: usize = 25;
+    let app = HttpApp::saying("ok");
+    let limited = Limited::to("16M", &app);
+    let pid = limited.measured.sidecar.pid();
+    let before = anonymous_kib(pid);
+    let mut clients: Vec<Frames> = (0..CLIENTS)
+        .map(|_| {
+            let mut frames = limited.frames();
+            (0..4).for_each(|nth| frames.ask_with_fields(2 * nth + 1, 1_500));
+            frames
+        })
+        .collect();
+    for client in &mut clients {
+        for stream in [1, 3, 5, 7] {
+            assert!(String::from_utf8_lossy(&client.answer(stream)).contains("\"reason\":\"head_too_large\""));
+        }
+    }
+    // All of them at once were 25 megabytes.
+    assert!(growth(pid, before) < 8 * 1024);
+    let refused = limited.measured.sidecar.wait_until("a refusal", |line| line["reason"] == "head_too_large");
+    assert!(refused["detail"].as_str().unwrap().contains("128 fields"), "{refused}");
+    assert!(app.asked().is_empty());
+}
+
+#[test]
+fn long_trailers_of_a_body_that_nobody_reads_count_and_short_ones_do_not() {
+    // It reads the head and no more.
+    let app = HttpApp::handing_over(std::mem::forget);
+    let limited = Limited::to("64M", &app);
+    let [mut short, mut long] = [limited.frames(), limited.frames()];
+    for (frames, fields) in [(&mut short, 10), (&mut long, 2_000)] {
+        frames.fill(1, 1000);
+        frames.end_with_fields(1, fields);
+        frames.ping(1);
+        frames.pinged();
+    }
+    let held = limited.held("backlogs");
+    drop(short);
+    eventually("what the short ones took, which is their stream", || {
+        let freed = held - limited.held("backlogs");
+        (40_000.0..130_000.0).contains(&freed).then_some(())
+    });
+    assert!(limited.held("backlogs") > 200_000.0, "{}", limited.held("backlogs"));
+    drop(long);
+    eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
+}
+
+#[test]
+fn heads_of_answers_count_until_their_client_takes_them_and_are_whole_then() {
+    let value = "v".repeat(50_000);
+    let head = format!("HTTP/1.1 200 OK\r\nX-Long: {value}\r\nContent-Length: 0\r\n\r\n");
+    let app = HttpApp::start(move |_| Reply::Send(head.clone().into_bytes()));
+    let limited = Limited::to("256M", &app);
+    let mut frames = limited.frames();
+    let last = frames.ask_for_all("/");
+    assert_eq!(last, 199);
+    // More than the kernel takes for somebody who reads nothing.
+    eventually("heads that wait", || (app.asked().len() == 100).then_some(()));
+    eventually("heads that count", || (limited.held("backlogs") > 1_000_000.0).then_some(()));
+    for stream in (1..=last).step_by(2) {
+        assert!(frames.answer_head(stream).len() >= 16_384);
+    }
+    eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
+}
+
+#[test]
+fn where_there_is_no_room_for_one_more_connection_it_is_told_so_and_idle_ones_leave_after_seconds() {
+    let app = HttpApp::handing_over(std::mem::forget);
+    let limited = Limited::to("8M", &app);
+    let mut busy = limited.frames();
+    busy.ask(1);
+    eventually("a request under way", || (app.asked().len() == 1).then_some(()));
+    let mut idle = limited.frames();
+    idle.ping(1);
+    idle.pinged();
+    let mut further: Vec<Frames> = Vec::new();
+    let mut turned_away = loop {
+        assert!(further.len() < 40, "an eighth of 8 MiB has no room for more");
+        let mut frames = limited.frames();
+        if limited.goaways() > 0.0 {
+            break frames;
+        }
+        frames.ping(1);
+        frames.skip_to_pong();
+        further.push(frames);
+    };
+    assert!(further.len() > 15, "{}", further.len());
+    assert_eq!(turned_away.told_why(), CALM_DOWN);
+    assert!(turned_away.ends_cleanly());
+    let entry = limited.measured.sidecar.access_log_entry("overloaded");
+    assert!(entry["detail"].as_str().unwrap().contains("connections that speak HTTP/2"), "{entry}");
+    // NO_ERROR, in order; whoever has a request under way stays.
+    assert_eq!(idle.goaway().1, 0);
+    assert!(limited.measured.sidecar.access_log_entry("idle_timeout")["duration_ms"].as_f64().unwrap() >= 10_000.0);
+    drop(further);
+    busy.ping(1);
+    busy.pinged();
+    let mut next = limited.frames();
+    next.ping(1);
+    next.pinged();
+    assert!(limited.held("streams") > 0.0);
+}
