@@ -1,6 +1,6 @@
 //! The app behind the proxy, in this process and outside of the group. A connection's first byte says what it is to do.
 
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
@@ -12,6 +12,14 @@ pub(super) const ECHO: u8 = b'e';
 pub(super) const SEND: u8 = b's';
 /// Do nothing more.
 pub(super) const NOTHING: u8 = b'n';
+/// A request of HTTP begins so.
+const GET: u8 = b'G';
+
+/// The path of a large body. A request for anything else is not answered.
+pub(super) const LARGE: &str = "/large";
+
+/// Bytes of that body.
+const BODY: usize = 1 << 20;
 
 /// An app that listens for as long as this process lasts.
 pub(super) struct App {
@@ -51,6 +59,8 @@ fn serve(mut stream: TcpStream) {
             }
         }
         [SEND] => while stream.write_all(&space).is_ok() {},
+        // What fails is the proxy's end of it.
+        [GET] => drop(answer(&stream, &space)),
         // Until the proxy is gone: nothing else tells, as nothing is read.
         _ => {
             while stream.peer_addr().is_ok() && !matches!(stream.take_error(), Ok(Some(_)) | Err(_)) {
@@ -58,4 +68,24 @@ fn serve(mut stream: TcpStream) {
             }
         }
     }
+}
+
+/// Reads a request without its first byte, and answers with `part` over and over; or, where another path is asked for, never.
+fn answer(mut stream: &TcpStream, part: &[u8]) -> io::Result<()> {
+    let mut request = BufReader::new(stream);
+    let mut line = String::new();
+    request.read_line(&mut line)?;
+    let is_large = line.split(' ').nth(1) == Some(LARGE);
+    while line.trim_end() != "" {
+        line.clear();
+        request.read_line(&mut line)?;
+    }
+    if is_large {
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\nConnection: close\r\n\r\n")?;
+        for _ in 0..BODY / part.len() {
+            stream.write_all(part)?;
+        }
+        return Ok(());
+    }
+    io::copy(&mut request, &mut io::sink()).map(drop)
 }

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBuf;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::app::{NOTHING, SEND};
+use super::http2;
 use super::proxy::Proxy;
 use crate::wire::client::{Client, dial, reset};
 use crate::wire::end::End;
@@ -21,6 +24,9 @@ const HANDS: usize = 16;
 
 /// How long nothing has to move before an upload counts as blocked.
 const BLOCKED: Duration = Duration::from_millis(300);
+
+/// Bytes of answers that the kernel takes for a client that reads none: as few as it will.
+const UNREAD: usize = 4 * KIB;
 
 const KIB: usize = 1024;
 
@@ -41,10 +47,16 @@ pub(super) enum Kind {
     Downloads,
     BothWays,
     Resets,
+    Http2OpenHeads,
+    Http2RefusedHeads,
+    Http2LargeHeads,
+    Http2Requests,
+    Http2TooManyRequests,
+    Http2Answers,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::Silent,
         Self::OneByte,
         Self::SmallHellos,
@@ -59,6 +71,12 @@ impl Kind {
         Self::Downloads,
         Self::BothWays,
         Self::Resets,
+        Self::Http2OpenHeads,
+        Self::Http2RefusedHeads,
+        Self::Http2LargeHeads,
+        Self::Http2Requests,
+        Self::Http2TooManyRequests,
+        Self::Http2Answers,
     ];
 
     /// For the table.
@@ -87,7 +105,26 @@ impl Kind {
             Self::Downloads => ("downloads", "downloads that the client does not read"),
             Self::BothWays => ("both", "both"),
             Self::Resets => ("resets", "part of a ClientHello, and a reset"),
+            Self::Http2OpenHeads => ("http2-open-heads", "HTTP/2: 3.6 KiB of a head, which say 3,700 fields"),
+            Self::Http2RefusedHeads => ("http2-refused-heads", "HTTP/2: 4 heads of 3,600 fields, which are refused"),
+            Self::Http2LargeHeads => ("http2-large-heads", "HTTP/2: a head of 54 KiB"),
+            Self::Http2Requests => ("http2-requests", "HTTP/2: 16 requests that the app does not answer"),
+            Self::Http2TooManyRequests => ("http2-too-many", "HTTP/2: 400 such requests"),
+            Self::Http2Answers => ("http2-answers", "HTTP/2: 16 answers that the client does not read"),
         }
+    }
+
+    /// Whether clients speak HTTP/2.
+    pub(super) fn speaks_http2(self) -> bool {
+        matches!(
+            self,
+            Self::Http2OpenHeads
+                | Self::Http2RefusedHeads
+                | Self::Http2LargeHeads
+                | Self::Http2Requests
+                | Self::Http2TooManyRequests
+                | Self::Http2Answers
+        )
     }
 
     /// Whether clients are asked for certificates.
@@ -111,7 +148,7 @@ impl Flood {
     /// Lets so many clients come.
     pub(super) fn new(kind: Kind, proxy: &Proxy, connections: usize) -> Self {
         let (next, stays) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let (addr, config) = (proxy.addr, proxy.flooding());
+        let (addr, config) = (proxy.flooded, proxy.flooding());
         thread::scope(|scope| {
             for _ in 0..HANDS {
                 scope.spawn(|| {
@@ -160,7 +197,22 @@ fn come(kind: Kind, addr: SocketAddr, config: &Arc<ClientConfig>) -> Result<TcpS
             reset(say(dial(addr)?, &hello(1800)[..1000])?);
             Err(End::Reset)
         }
+        Kind::Http2OpenHeads => ask(addr, config, &http2::open_head(3700)),
+        Kind::Http2RefusedHeads => ask(addr, config, &http2::heads(4, 3600)),
+        Kind::Http2LargeHeads => ask(addr, config, &http2::large_head(54 * KIB)),
+        Kind::Http2Requests => ask(addr, config, &http2::unanswered(16)),
+        Kind::Http2TooManyRequests => ask(addr, config, &http2::unanswered(400)),
+        Kind::Http2Answers => ask(addr, config, &http2::large_answers(16)),
     }
+}
+
+/// Shakes hands, sends `bytes`, and reads nothing of what comes.
+fn ask(addr: SocketAddr, config: &Arc<ClientConfig>, bytes: &[u8]) -> Result<TcpStream, End> {
+    let tcp = dial(addr)?;
+    setsockopt(&tcp, RcvBuf, &UNREAD).map_err(|error| End::of(&error.into()))?;
+    let mut client = Client::over(tcp, config, "localhost")?;
+    client.send(bytes)?;
+    Ok(client.tcp)
 }
 
 /// Sends `bytes`. Whoever is turned away meanwhile is gone.

@@ -3,6 +3,7 @@
 
 mod app;
 mod group;
+mod http2;
 mod kind;
 mod proxy;
 mod traffic;
@@ -126,7 +127,7 @@ fn markdown(machine: &Machine, args: &FloodArgs, outcomes: &[Outcome]) -> String
     let errors = if errors.is_empty() { errors } else { format!("\n## Errors\n\n{errors}") };
     format!(
         "# Floods of strangers in a container of {} MiB\n\n{machine}\n\n{} connections of each kind at once, beside established traffic: small requests, and 16 KiB records both ways \
-         (bulk). Memory is what the control group counts. Refused: closed as `overloaded`. See [README.md](README.md).\n\n{}{errors}",
+         (bulk). Memory is what the control group counts. Refused: connections closed as `overloaded`. See [README.md](README.md).\n\n{}{errors}",
         args.memory,
         args.connections,
         table::markdown(&rows)

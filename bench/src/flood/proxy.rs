@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustls::ClientConfig;
 
 use super::group::Group;
@@ -16,7 +16,7 @@ use super::kind::Kind;
 use crate::credentials::{Credentials, Pair, Rsa};
 use crate::load::tls;
 use crate::process::{Running, port};
-use crate::wire::client::dial;
+use crate::wire::client::{Client, dial};
 
 /// How long the proxy may take to accept.
 const START: Duration = Duration::from_secs(20);
@@ -34,6 +34,8 @@ pub(super) struct Proxy {
     running: Running,
     /// Where it listens.
     pub(super) addr: SocketAddr,
+    /// Where the flood comes: another listener, where it speaks HTTP/2.
+    pub(super) flooded: SocketAddr,
     admin: SocketAddr,
     asking: Arc<ClientConfig>,
     flooding: Arc<ClientConfig>,
@@ -65,11 +67,21 @@ impl Proxy {
         // It has to be in the group before it looks for its limit.
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.members()).arg(&world.binary);
-        command.args(["proxy", "--listen", &addr.to_string(), "--app", &app.to_string()]);
+        command.arg("proxy");
+        let flooded = if kind.speaks_http2() {
+            let http = port::free()?;
+            let file = world.work.join("listeners.toml");
+            fs::write(&file, listeners(addr, http, app))?;
+            command.arg("--config").arg(file);
+            http
+        } else {
+            command.args(["--listen", &addr.to_string(), "--app", &app.to_string()]);
+            addr
+        };
         command.args(["--admin", &admin.to_string(), "--cert"]).arg(world.work.join("instance.crt"));
         command.arg("--key").arg(world.work.join("instance.key"));
         let client = &world.credentials.client;
-        let mut flooding = tls::Client::default();
+        let mut flooding = tls::Client { http2: kind.speaks_http2(), ..Default::default() };
         let mut asking = tls::Client::default();
         let large = Pair { chain: client.chain.repeat(kind.chains(client.chain.len())), key: client.key.clone() };
         if kind.shows_certificates() {
@@ -78,11 +90,16 @@ impl Proxy {
         }
         let (asking, flooding) = (asking.config()?, flooding.config()?);
         let running = Running::start(&command, None, &world.work.join(format!("{}.log", kind.id())))?;
-        let mut proxy = Self { running, addr, admin, asking, flooding, group };
+        let mut proxy = Self { running, addr, flooded, admin, asking, flooding, group };
         let end = Instant::now() + START;
-        while dial(addr).is_err() {
+        while dial(addr).and(dial(flooded)).is_err() {
             ensure!(!proxy.ended() && Instant::now() < end, "vestibule does not start: {}", proxy.last_words());
             thread::sleep(Duration::from_millis(20));
+        }
+        if kind.speaks_http2() {
+            let client = Client::connect(flooded, &proxy.flooding, "localhost");
+            let alpn = client.map_err(|end| anyhow!("no connection for HTTP/2: {end:?}"))?.alpn();
+            ensure!(alpn == "h2", "vestibule does not speak HTTP/2, but {alpn}");
         }
         Ok(proxy)
     }
@@ -112,7 +129,7 @@ impl Proxy {
     /// # Errors
     /// It does not answer.
     pub(super) fn refused(&self) -> Result<u64> {
-        let mut tcp = dial(self.admin).map_err(|end| anyhow::anyhow!("no metrics: {end:?}"))?;
+        let mut tcp = dial(self.admin).map_err(|end| anyhow!("no metrics: {end:?}"))?;
         write!(tcp, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let mut text = String::new();
         tcp.read_to_string(&mut text)?;
@@ -120,4 +137,11 @@ impl Proxy {
         let value = text.lines().find_map(|line| line.strip_prefix(series)).context("no such metric")?;
         Ok(value.trim().parse()?)
     }
+}
+
+/// The configuration file of two listeners in front of `app`: one carries bytes, the other serves HTTP.
+fn listeners(tcp: SocketAddr, http: SocketAddr, app: SocketAddr) -> String {
+    format!(
+        "[[listener]]\nlisten = \"{tcp}\"\napp = \"{app}\"\n\n[[listener]]\nlisten = \"{http}\"\napp = \"{app}\"\nmode = \"http\"\n"
+    )
 }
