@@ -176,7 +176,8 @@ fn tracked(request: &[u8], answer: &[u8], piece: usize) {
 /// Has the frames of an HTTP/2 client counted, in pieces of the size that the first byte says.
 ///
 /// # Panics
-/// Where they are others than a reader finds that has all of the bytes at once, and where control frames are not rationed.
+/// Where they are others than a reader finds that has all of the bytes at once, where more of a head is said to have come than has, and where
+/// control frames are not rationed.
 pub fn frames(input: &[u8]) {
     let Some((piece, bytes)) = input.split_first() else { return };
     let (mut scan, mut found) = (FrameScan::of_server(), Vec::new());
@@ -193,6 +194,11 @@ pub fn frames(input: &[u8]) {
         }
     }
     assert_eq!(found, wanted);
+    let mut at_once = FrameScan::of_server();
+    at_once.pass(bytes, |_| ());
+    let head = scan.unfinished_head();
+    assert_eq!(head, at_once.unfinished_head());
+    assert!(head.is_none_or(|head| head.read + head.unread <= bytes.len()), "more than has come");
     let now = Instant::now();
     let mut budget = ControlFrameBudget::new(now);
     let data = found.iter().filter(|(kind, _)| *kind == 0).count();

@@ -211,7 +211,14 @@ async fn serve_requests(
             biased;
             done = &mut serving => break Some(done),
             () = watch.changed() => {}
-            () = end_of(&mut deadline) => break None,
+            () = end_of(&mut deadline) => {
+                let came_late = ending == Some(CloseReason::IdleTimeout) && connection.idle_since().is_none();
+                match &mut deadline {
+                    // What its client has asked for in the moment in which it was told is answered.
+                    Some(deadline) if came_late => deadline.as_mut().reset(tokio::time::Instant::now() + DRAIN_RESPONSE_TIMEOUT),
+                    _ => break None,
+                }
+            }
             () = backlog.grew.notified(), if untaken.is_none() => {
                 untaken = Some(ResponseStallCheck::new(shared.delivered()));
             }

@@ -1,5 +1,7 @@
 //! Clients that begin more than there is memory for, and those that may begin nothing any more.
 
+use std::io::Write;
+
 use super::super::Front;
 use super::frames::Frames;
 use crate::clients::{Backend, someone};
@@ -70,6 +72,23 @@ fn a_client_that_may_not_come_in_any_more_begins_nothing_while_its_connection_en
         front.sidecar.lines_eventually("client CAs and rules reloaded", before + 2);
     }
     panic!("the rules never came in time");
+}
+
+#[test]
+fn what_a_client_asks_for_in_the_moment_in_which_its_idle_connection_ends_is_answered_however_long_that_takes() {
+    let app = App::start();
+    let front = Front::open(app.addr(), "--idle-timeout 300ms");
+    let mut frames = frames(&front);
+    assert_eq!(frames.goaway().1, 0);
+    // It has been told to go, and this was on its way.
+    frames.ask(1);
+    let mut asked = app.accept();
+    // Longer than the half second that others have.
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert_eq!(frames.answer(1), b"ok");
+    front.sidecar.access_log_entry("idle_timeout");
+    assert_eq!(front.requests(1)[0]["status"], 200);
 }
 
 /// It does not answer the PING by which it is asked whether it has heard of the end.
