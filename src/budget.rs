@@ -120,6 +120,19 @@ impl Reservation {
         Ok(())
     }
 
+    /// Reserves `bytes` in all for what ends soon, of however few: as long as no more than three quarters are spent then.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`]; the reservation is then what it was.
+    pub fn try_resize_for_moment(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 && self.budget.held().saturating_add(more) > self.budget.limit - self.budget.limit / 4 {
+            return Err(BudgetExceeded);
+        }
+        self.set(bytes);
+        Ok(())
+    }
+
     /// Accounts for `bytes` in all, which are held already.
     pub fn set(&mut self, bytes: usize) {
         // Nothing is shared between threads as long as nothing changes, or where there is no limit.
@@ -189,6 +202,17 @@ mod tests {
         assert_eq!(budget.held(), 1500);
         next.try_resize_for_first(50).unwrap();
         assert_eq!(budget.held(), 1450);
+    }
+
+    #[test]
+    fn what_ends_soon_may_have_three_quarters_of_it() {
+        let budget = budget(1000);
+        let (mut one, mut other) = (budget.reservation(), budget.reservation());
+        one.try_resize_for_moment(700).unwrap();
+        assert_eq!(other.try_resize_for_moment(51), Err(BudgetExceeded));
+        other.try_resize_for_moment(50).unwrap();
+        one.try_resize_for_moment(600).unwrap();
+        assert_eq!(budget.held(), 650);
     }
 
     #[test]

@@ -11,10 +11,14 @@ const HEADER: usize = 9;
 /// Types of frames (RFC 9113, 6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const SETTINGS: u8 = 4;
 /// No client may send one, and h2 reads it as it reads a head before it says so.
 const PUSH_PROMISE: u8 = 5;
 const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub(crate) const CONTINUATION: u8 = 9;
+
+/// The flag of SETTINGS that are an answer (RFC 9113, 6.5).
+const ACK: u8 = 1;
 
 /// The flag of one that has bytes which say nothing (of DATA and HEADERS).
 const PADDED: u8 = 8;
@@ -68,9 +72,16 @@ pub(crate) struct FrameStart {
     pub(crate) continues: bool,
     /// Some of its bytes say nothing.
     pub(crate) is_padded: bool,
+    /// It says that what we have set is known.
+    pub(crate) is_settings_ack: bool,
 }
 
 impl FrameStart {
+    /// Whether a head begins with it.
+    pub(crate) fn begins_head(self) -> bool {
+        matches!(self.kind, HEADERS | PUSH_PROMISE)
+    }
+
     /// Whether it carries a part of a head.
     pub(crate) fn is_of_head(self) -> bool {
         matches!(self.kind, HEADERS | PUSH_PROMISE | CONTINUATION)
@@ -160,8 +171,13 @@ impl FrameScan {
         self.length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         (self.left, self.filled) = (self.length, 0);
         let stream = u32::from_be_bytes(stream) & !RESERVED_BIT;
-        let frame =
-            FrameStart { kind, length: self.length, continues: stream <= self.stream, is_padded: flags & PADDED != 0 };
+        let frame = FrameStart {
+            kind,
+            length: self.length,
+            continues: stream <= self.stream,
+            is_padded: flags & PADDED != 0,
+            is_settings_ack: kind == SETTINGS && flags & ACK != 0,
+        };
         if kind == HEADERS {
             self.stream = self.stream.max(stream);
         }
@@ -242,7 +258,6 @@ mod tests {
 
     const PRIORITY: u8 = 2;
     const RST_STREAM: u8 = 3;
-    const SETTINGS: u8 = 4;
     const PING: u8 = 6;
     const PRIORITY_UPDATE: u8 = 16;
 

@@ -39,9 +39,7 @@ pub(crate) use body_part::body_part;
 pub(crate) use body_part::{PartSize, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
-pub(crate) use frames::{
-    CALM_DOWN, ControlFrameBudget, DATA, FrameScan, FrameStart, HEADERS, NO_ROOM, TooManyControlFrames,
-};
+pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, FrameStart, NO_ROOM, TooManyControlFrames};
 pub(crate) use framing::framing_lookalike;
 pub(crate) use head_memory::{HeadMemory, TooLargeHeads};
 pub(crate) use head_rejection::HeadRejection;

@@ -5,18 +5,20 @@
 //! | what | bytes at most | accounted for |
 //! |---|---|---|
 //! | itself, and streams that have come | [`CONNECTION`], [`MAX_STREAMS`] · [`WAITING_STREAM`] with it | as long as the connection is there: it decides how many are announced, and whether there may be one more ([`announce`]) |
-//! | streams | [`MAX_STREAMS`] · [`STREAM_OVER_HTTP1`] or [`STREAM_OVER_H2C`] | from a request to the end of its stream (`StreamMemory`) |
+//! | streams | [`MAX_STREAMS`] · [`STREAM_OVER_HTTP1`] or [`stream_over_h2c`] | from a request to the end of its stream (`StreamMemory`) |
 //! | a head that is not whole | [`HEAD_GROWTH`] times what was read of it, [`LIST_GROWTH`] times [`max_header_list`] at most, and what was not read twice | as it comes, beyond [`FREE_HEAD`] ([`of_unfinished_head`]) |
 //! | heads that nobody has judged | that of [`UNJUDGED`] bytes and what came in the same read | not: no more is read before they were |
 //! | heads | [`MAX_STREAMS`] · [`HEAD_COPIES`] · `--http-max-head` | from a request to the end of its answer ([`of_request`]) |
 //! | bodies that the app has not taken | [`MAX_STREAMS`] · [`CLIENT_STREAM_WINDOW`], and [`CLIENT_CONNECTION_WINDOW`] of all | as heads |
-//! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each | as they come (`WaitingFrames`) |
+//! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each, and [`READ_BUFFER`] beyond [`FREE_PINS`] of each stream where other bytes came between them | as they come (`WaitingFrames`) |
 //! | trailers that the app has not taken | [`HEAD_GROWTH`] times what came of them | as they come, beyond [`FREE_TRAILERS`] each (`WaitingFrames`) |
 //! | heads of answers that the client has not taken | [`MAX_STREAMS`] · [`HEAD_COPIES`] · 64 KiB | as they are handed to h2, beyond [`FREE_HEAD`] each (`StreamBacklog`) |
-//! | answers that the client has not taken | [`MAX_STREAMS`] · [`MAX_SEND_BUFFER`] | as they are read from the app (`ResponseBacklog`) |
+//! | answers that the client has not taken | [`MAX_STREAMS`] · [`max_send_buffer`] | as they are read from the app (`ResponseBacklog`) |
 //!
 //! The first is of a budget of its own; all the rest is of the budget for backlogs: one stream of a connection is admitted however short that is, with its head and its body as long as
 //! no more than half as much again is spent; further ones are not.
+
+use std::sync::Arc;
 
 use super::frames::UnfinishedHead;
 use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
@@ -50,6 +52,11 @@ pub(crate) fn announce(places: &mut Reservation) -> Result<u32, BudgetExceeded> 
     Ok(MIN_STREAMS + further)
 }
 
+/// Whether there is room in `budget`, the one for streams, for one more connection.
+pub(crate) fn has_place(budget: &Arc<MemoryBudget>) -> bool {
+    budget.reservation().try_resize_for_first(CONNECTION).is_ok()
+}
+
 /// Whether there is so little left of `budget`, the one for streams, that connections which nobody uses are in the way of others.
 pub(crate) fn is_short_of_places(budget: &MemoryBudget) -> bool {
     budget.limit().is_some_and(|limit| budget.held() > limit - limit / SPARE_DIVISOR)
@@ -67,8 +74,10 @@ pub(crate) struct StreamCost {
 /// That of one whose app speaks HTTP/1.1.
 pub(crate) const STREAM_OVER_HTTP1: StreamCost = StreamCost { always: 24 * 1024, unasked: 8 * 1024 };
 
-/// That of one whose app speaks HTTP/2, and may send what it has leave for.
-pub(crate) const STREAM_OVER_H2C: StreamCost = StreamCost { always: 48 * 1024, unasked: APP_STREAM_WINDOW as usize };
+/// That of one whose app speaks HTTP/2, and may send what it has leave for, where all connections together hold `limit`.
+pub(crate) fn stream_over_h2c(limit: Option<usize>) -> StreamCost {
+    StreamCost { always: 48 * 1024, unasked: app_stream_window(limit) as usize }
+}
 
 /// What one byte of a head may become: a field of the table is named by one, and takes 72 in a map that has twice the room it needs (RFC 7541, 6.1).
 const HEAD_GROWTH: usize = 64;
@@ -85,6 +94,19 @@ const LIST_DIVISOR: usize = 32;
 /// Bytes of a head, and of the trailers of one request, that count for nothing: those of most are no longer.
 pub(crate) const FREE_HEAD: usize = 1024;
 pub(crate) const FREE_TRAILERS: usize = 256;
+
+/// Bytes that may come before a client has said that it knows our settings (RFC 9113, 6.5.3), and count for nothing: until then it may use a
+/// table of the usual size.
+pub(crate) const FREE_UNSETTLED: usize = 16 * 1024;
+
+/// The most that may come before that: the window that every connection begins with is 64 KiB.
+pub(crate) const MAX_UNSETTLED: usize = 192 * 1024;
+
+/// What a small frame that waits may keep beside its slot, in bytes: it is a part of the buffer that it was read into.
+pub(crate) const READ_BUFFER: usize = 8 * 1024;
+
+/// Frames of one stream that may do so within what counts for its body.
+pub(crate) const FREE_PINS: usize = CLIENT_STREAM_WINDOW as usize / READ_BUFFER;
 
 /// Bytes of heads that may have come and that nobody has judged, before no more is read.
 pub(crate) const UNJUDGED: usize = 2 * 1024;
@@ -106,7 +128,7 @@ pub(crate) fn of_unfinished_head(head: UnfinishedHead, list: u32) -> usize {
     if read + unread <= FREE_HEAD && read == 0 {
         return 0;
     }
-    of_head(read).min((list as usize).saturating_mul(LIST_GROWTH)) + 2 * unread
+    (of_head(read) + 2 * unread).min((list as usize).saturating_mul(LIST_GROWTH))
 }
 
 /// A head is held as it came and as it is written for the app.
@@ -124,12 +146,37 @@ pub(crate) const CLIENT_CONNECTION_WINDOW: u32 = 64 * CLIENT_STREAM_WINDOW;
 pub(crate) const FRAME_SLOT: usize = 256;
 
 /// What of one answer waits for the client to take it, in bytes.
-pub(crate) const MAX_SEND_BUFFER: usize = 64 * 1024;
+const MAX_SEND_BUFFER: usize = 64 * 1024;
 
 /// The same as [`CLIENT_STREAM_WINDOW`] and [`CLIENT_CONNECTION_WINDOW`] of an app that speaks HTTP/2, and of answers. Its connection carries one
 /// of them at a time.
-pub(crate) const APP_STREAM_WINDOW: u32 = 64 * 1024;
+const APP_STREAM_WINDOW: u32 = 64 * 1024;
 pub(crate) const APP_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// The part of the budget for backlogs that one answer may have where that is little: one in so many, and never less than a frame.
+const ANSWER_DIVISOR: usize = 256;
+const LEAST_OF_ANSWER: usize = 16 * 1024;
+
+/// `most`, or less where all connections together hold little: `limit`.
+fn of_answer(most: usize, limit: Option<usize>) -> usize {
+    limit.map_or(most, |limit| (limit / ANSWER_DIVISOR).clamp(LEAST_OF_ANSWER, most))
+}
+
+/// What of one answer waits for the client to take it, where all connections together hold `limit`, in bytes.
+pub(crate) fn max_send_buffer(limit: Option<usize>) -> usize {
+    of_answer(MAX_SEND_BUFFER, limit)
+}
+
+/// What an app that speaks HTTP/2 may send of one answer before it is taken, where all connections together hold `limit`, in bytes.
+pub(crate) fn app_stream_window(limit: Option<usize>) -> u32 {
+    u32::try_from(of_answer(APP_STREAM_WINDOW as usize, limit)).unwrap_or(APP_STREAM_WINDOW)
+}
+
+/// What the table may have by which a client compresses its heads, in bytes; `None`: as usual (4 KiB). h2 keeps some entries as parts of the
+/// buffers that they were read into, of which a hundred are a megabyte: where memory is limited there is no table.
+pub(crate) fn header_table_size(limit: Option<usize>) -> Option<u32> {
+    limit.map(|_| 0)
+}
 
 /// What the head of a request takes, which has `head` bytes, and its body, which has `body`, in bytes; `None`: nobody knows how many.
 pub(crate) fn of_request(head: usize, body: Option<u64>) -> usize {

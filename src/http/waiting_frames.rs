@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-use super::frames::FrameStart;
-use super::stream_memory::{FRAME_SLOT, FREE_TRAILERS, of_head};
+use super::frames::{CONTINUATION, DATA, FrameStart, HEADERS};
+use super::stream_memory::{FRAME_SLOT, FREE_PINS, FREE_TRAILERS, READ_BUFFER, of_head};
 use crate::budget::{BudgetExceeded, Reservation};
 
 /// Slots are accounted for by so many at a time, and the first ones not at all: a connection without small frames needs no more.
@@ -51,6 +51,12 @@ pub(crate) struct FrameSlots {
     waiting: WaitingFrames,
     most: usize,
     reservation: Reservation,
+    /// Bytes that came since the last frame of those.
+    since: usize,
+    /// The most that came between two of those that wait.
+    gap: usize,
+    /// Bytes of the trailers that come, if any do.
+    trailers: Option<usize>,
 }
 
 /// There is no memory for the slots of more frames.
@@ -63,34 +69,49 @@ pub(crate) struct TooManyWaitingFrames;
 impl FrameSlots {
     /// None yet, for the frames of `waiting`. What they take is of `reservation`.
     pub(crate) fn new(waiting: WaitingFrames, reservation: Reservation) -> Self {
-        Self { waiting, most: STEP, reservation }
+        Self { waiting, most: STEP, reservation, since: 0, gap: 0, trailers: None }
     }
 
-    /// A DATA frame has come.
+    /// A frame has come, while so many `streams` are run.
     ///
     /// # Errors
-    /// There is no memory for its slot.
-    pub(crate) fn take(&mut self, frame: FrameStart) -> Result<(), BudgetExceeded> {
+    /// There is no memory for what it takes until somebody takes it.
+    pub(crate) fn take(&mut self, frame: FrameStart, streams: usize) -> Result<(), BudgetExceeded> {
+        let FrameStart { kind, length, .. } = frame;
         // An empty one is the end of a message, and is handed to nobody.
-        let is_counted = frame.is_padded || is_small(frame.length);
-        if is_counted && frame.length > 0 { self.hold(1) } else { Ok(()) }
-    }
-
-    /// A frame of trailers has come, of `length` bytes. Long ones count until nothing waits any more.
-    ///
-    /// # Errors
-    /// There is no memory for what it says.
-    pub(crate) fn take_trailers(&mut self, length: usize) -> Result<(), BudgetExceeded> {
-        if length <= FREE_TRAILERS { Ok(()) } else { self.hold(of_head(length).div_ceil(FRAME_SLOT)) }
-    }
-
-    fn hold(&mut self, frames: usize) -> Result<(), BudgetExceeded> {
-        let waiting = self.waiting.add(frames);
-        if waiting <= self.most {
+        let is_counted = kind == DATA && length > 0 && (frame.is_padded || is_small(length));
+        self.since = self.since.saturating_add(length);
+        if kind != CONTINUATION {
+            self.trailers = (kind == HEADERS && frame.continues).then_some(0);
+        }
+        if is_counted {
+            let gap = std::mem::take(&mut self.since).min(READ_BUFFER);
+            return self.hold(1, gap, streams);
+        }
+        let Some(trailers) = &mut self.trailers else { return Ok(()) };
+        *trailers += length;
+        if *trailers <= FREE_TRAILERS {
             return Ok(());
         }
-        self.most = waiting.next_multiple_of(STEP);
-        self.reservation.try_resize(self.most * FRAME_SLOT)
+        // Long ones count until nothing waits any more.
+        self.hold(of_head(length).div_ceil(FRAME_SLOT), 0, streams)
+    }
+
+    /// So many more `frames` wait, `gap` bytes behind what waits already.
+    fn hold(&mut self, frames: usize, gap: usize, streams: usize) -> Result<(), BudgetExceeded> {
+        let waiting = self.waiting.add(frames);
+        // The first one shares its buffer with nothing that waits.
+        self.gap = if waiting <= frames { 0 } else { self.gap.max(gap) };
+        let pins = waiting.saturating_sub(FREE_PINS * streams.max(1));
+        let pinned = (pins * self.gap).next_multiple_of(STEP * FRAME_SLOT);
+        if waiting <= self.most && pinned == 0 && self.reservation.bytes() == 0 {
+            return Ok(());
+        }
+        let most = self.most.max(waiting.next_multiple_of(STEP));
+        let slots = if most > STEP { most * FRAME_SLOT } else { 0 };
+        self.reservation.try_resize(slots + pinned)?;
+        self.most = most;
+        Ok(())
     }
 }
 
@@ -98,10 +119,46 @@ impl FrameSlots {
 mod tests {
     use super::*;
     use crate::budget::Budgets;
-    use crate::http::DATA;
 
     fn data(length: usize) -> FrameStart {
-        FrameStart { kind: DATA, length, continues: true, is_padded: false }
+        FrameStart { kind: DATA, length, continues: true, is_padded: false, is_settings_ack: false }
+    }
+
+    fn trailers(length: usize) -> FrameStart {
+        FrameStart { kind: HEADERS, ..data(length) }
+    }
+
+    #[test]
+    fn a_small_frame_that_waits_counts_for_the_buffer_that_it_was_read_into() {
+        let budget = Budgets::new(None, Some(4 << 20)).backlogs;
+        let mut slots = FrameSlots::new(WaitingFrames::default(), budget.reservation());
+        let filler = FrameStart { kind: 0xbe, ..data(16 * 1024) };
+        let many = (0..1000).take_while(|_| slots.take(filler, 1).is_ok() && slots.take(data(1), 1).is_ok()).count();
+        assert!((40..100).contains(&many), "{many} frames of a byte keep 8 KiB each");
+        // Those of a stream that come one behind the other share their buffers.
+        let mut slots = FrameSlots::new(WaitingFrames::default(), budget.reservation());
+        assert!((0..1000).all(|_| slots.take(data(1), 1).is_ok()));
+        // And the body of a stream has room for the first ones.
+        let mut slots = FrameSlots::new(WaitingFrames::default(), budget.reservation());
+        assert!((0..60).all(|_| slots.take(filler, 20).is_ok() && slots.take(data(1), 20).is_ok()));
+        assert_eq!(slots.reservation.bytes(), 0);
+    }
+
+    #[test]
+    fn trailers_count_however_they_are_cut_into_frames() {
+        let budget = Budgets::new(None, Some(4 << 20)).backlogs;
+        let continuation = |length| FrameStart { kind: CONTINUATION, ..data(length) };
+        for cuts in [&[3000][..], &[0, 3000], &[1, 2999], &[1000, 1000, 1000]] {
+            let mut slots = FrameSlots::new(WaitingFrames::default(), budget.reservation());
+            slots.take(trailers(cuts[0]), 1).unwrap();
+            cuts[1..].iter().for_each(|cut| slots.take(continuation(*cut), 1).unwrap());
+            assert!(slots.reservation.bytes() > 180_000, "{cuts:?}");
+        }
+        // A head that begins a stream is nothing that waits.
+        let mut slots = FrameSlots::new(WaitingFrames::default(), budget.reservation());
+        slots.take(FrameStart { continues: false, ..trailers(10) }, 1).unwrap();
+        slots.take(continuation(3000), 1).unwrap();
+        assert_eq!(slots.reservation.bytes(), 0);
     }
 
     #[test]
@@ -110,7 +167,7 @@ mod tests {
         let waiting = WaitingFrames::default();
         let mut slots = FrameSlots::new(waiting.clone(), budget.reservation());
         for length in [1, SMALL - 1, SMALL, SMALL + 100] {
-            slots.take(FrameStart { is_padded: true, ..data(length) }).unwrap();
+            slots.take(FrameStart { is_padded: true, ..data(length) }, 1).unwrap();
         }
         assert_eq!(waiting.add(0), 4);
         for said in [SMALL - 200, SMALL + 100, SMALL, SMALL - 1] {
@@ -125,18 +182,18 @@ mod tests {
         let waiting = WaitingFrames::default();
         let mut slots = FrameSlots::new(waiting.clone(), budget.reservation());
         for _ in 0..100_000 {
-            slots.take(data(1)).unwrap();
+            slots.take(data(1), 1).unwrap();
             waiting.remove(1);
-            slots.take(data(0)).unwrap();
-            slots.take(data(SMALL)).unwrap();
+            slots.take(data(0), 1).unwrap();
+            slots.take(data(SMALL), 1).unwrap();
             waiting.remove(SMALL);
         }
         assert_eq!(budget.held(), 0);
-        let taken = (0..100_000).take_while(|_| slots.take(data(1)).is_ok()).count();
+        let taken = (0..100_000).take_while(|_| slots.take(data(1), 1).is_ok()).count();
         assert!((400..600).contains(&taken), "an eighth of the budget has {taken} slots");
         assert!(budget.held() > 100 * 1024);
         waiting.clear();
-        assert!(slots.take(data(1)).is_ok(), "there are slots for it");
+        assert!(slots.take(data(1), 1).is_ok(), "there are slots for it");
         drop(slots);
         assert_eq!(budget.held(), 0);
     }
@@ -146,14 +203,14 @@ mod tests {
         let budget = Budgets::new(None, Some(1024 * 1024)).backlogs;
         let waiting = WaitingFrames::default();
         let mut slots = FrameSlots::new(waiting.clone(), budget.reservation());
-        (0..100_000).for_each(|_| slots.take_trailers(FREE_TRAILERS).unwrap());
+        (0..100_000).for_each(|_| slots.take(trailers(FREE_TRAILERS), 1).unwrap());
         assert_eq!(budget.held(), 0);
-        slots.take_trailers(1000).unwrap();
+        slots.take(trailers(1000), 1).unwrap();
         assert!((64_000..100_000).contains(&budget.held()), "{}", budget.held());
-        slots.take_trailers(1000).unwrap();
-        assert!(slots.take_trailers(1000).is_err(), "an eighth of the budget has room for two");
+        slots.take(trailers(1000), 1).unwrap();
+        assert!(slots.take(trailers(1000), 1).is_err(), "an eighth of the budget has room for two");
         waiting.clear();
-        slots.take_trailers(1000).unwrap();
+        slots.take(trailers(1000), 1).unwrap();
         drop(slots);
         assert_eq!(budget.held(), 0);
     }

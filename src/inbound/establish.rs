@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::budget::Reservation;
 use crate::config::{Dial, ProxyProtocol};
 use crate::credentials::Snapshot;
+use crate::http::stream_memory::has_place;
 use crate::identity::Client;
 use crate::inbound::close::close_before_relay;
 use crate::inbound::error::{ConnectionError, TOO_MANY_CONNECTIONS};
@@ -114,8 +115,11 @@ async fn establish(
             _ => Some(dial(service, entry).await?),
         };
         let server_configs = snapshot.server_configs.as_ref().ok_or(ConnectionError::NoCredential)?;
-        let Selected { config, verifier } =
+        let selected =
             server_configs.select(&hello).map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
+        // HTTP/1.1 has room where HTTP/2 has none.
+        let has_place = service.http.is_none() || has_place(&service.budgets.streams);
+        let Selected { config, verifier } = if has_place { selected } else { selected.without(&hello, b"h2") };
         let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
         let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
         let began = Instant::now();

@@ -361,7 +361,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &["listener", "reason"],
-        help: "HTTP/2 connections that were ended because of what their clients did: control_frames (too many of them), or memory (there was none for what they had begun).",
+        help: "HTTP/2 connections that were ended because of what their clients did: control_frames (too many of them, or no answer to our settings), or memory (there was none for what they had begun).",
         read: requests::goaways,
     },
     Metric {

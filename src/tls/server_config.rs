@@ -74,6 +74,19 @@ pub struct Selected {
     pub verifier: Option<Arc<ClientVerifier>>,
 }
 
+impl Selected {
+    /// The same without `protocol`, where the client of `hello` offers another one that is spoken here (ALPN, RFC 7301).
+    #[must_use]
+    pub fn without(mut self, hello: &Hello, protocol: &[u8]) -> Self {
+        let spoken = &self.config.alpn_protocols;
+        let others: Vec<Vec<u8>> = spoken.iter().filter(|name| *name != protocol).cloned().collect();
+        if others.len() < spoken.len() && hello.offers_any(&others) {
+            Arc::make_mut(&mut self.config).alpn_protocols = others;
+        }
+        self
+    }
+}
+
 impl ServerConfigs {
     /// The configurations of `pair`, with fresh ticket keys, to whom `client_auth` lets in.
     ///

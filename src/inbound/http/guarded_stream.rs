@@ -13,8 +13,8 @@ use super::client_stream::ClientStream;
 use super::response_backlog::ResponseBacklog;
 use super::slow_reader::PacedStream;
 use crate::http::{
-    ControlFrameBudget, DATA, FrameScan, FrameSlots, FrameStart, HEADERS, HeadMemory, TooLargeHeads,
-    TooManyControlFrames, TooManyWaitingFrames,
+    ControlFrameBudget, FrameScan, FrameSlots, FrameStart, HeadMemory, PeerClosed, TooLargeHeads, TooManyControlFrames,
+    TooManyWaitingFrames,
 };
 use crate::telemetry::{CloseReason, GoawayReason};
 
@@ -38,8 +38,22 @@ struct GuardedStream {
     head_timeout: Duration,
     /// The end of that, of one that has begun.
     head: Option<Pin<Box<Sleep>>>,
+    /// What has come, and waits for memory.
+    waiting: Option<Box<WaitingBytes>>,
     violation: Option<Http2Violation>,
 }
+
+/// What was read, and is not handed on before there is memory for what becomes of it.
+#[derive(Debug)]
+struct WaitingBytes {
+    bytes: Vec<u8>,
+    retry: Pin<Box<Sleep>>,
+    /// When it is over.
+    end: Pin<Box<Sleep>>,
+}
+
+/// How long they wait before it is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// Why no more is read of a client.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -50,6 +64,10 @@ pub(super) enum Http2Violation {
     WaitingFrames,
     #[error("{TooLargeHeads}")]
     LargeHeads,
+    #[error(
+        "the client has not said that it knows the settings of this side (RFC 9113, 6.5.3), though it has sent more than a connection begins with"
+    )]
+    Unsettled,
     #[error("the connection preface, or the head of a request, was not whole {0:?} after its first byte")]
     IncompleteHead(Duration),
 }
@@ -58,7 +76,7 @@ impl Http2Violation {
     /// What the entry of its connection says.
     pub(super) fn reason(self) -> CloseReason {
         match self {
-            Self::Flood | Self::IncompleteHead(_) => CloseReason::ClientViolation,
+            Self::Flood | Self::Unsettled | Self::IncompleteHead(_) => CloseReason::ClientViolation,
             Self::WaitingFrames | Self::LargeHeads => CloseReason::Overloaded,
         }
     }
@@ -66,7 +84,7 @@ impl Http2Violation {
     /// As what it counts, if the client is told to calm down.
     pub(super) fn goaway(self) -> Option<GoawayReason> {
         match self {
-            Self::Flood => Some(GoawayReason::ControlFrames),
+            Self::Flood | Self::Unsettled => Some(GoawayReason::ControlFrames),
             Self::WaitingFrames | Self::LargeHeads => Some(GoawayReason::Memory),
             Self::IncompleteHead(_) => None,
         }
@@ -76,7 +94,7 @@ impl Http2Violation {
 impl From<Http2Violation> for io::Error {
     fn from(violation: Http2Violation) -> Self {
         let kind = match violation {
-            Http2Violation::Flood => io::ErrorKind::InvalidData,
+            Http2Violation::Flood | Http2Violation::Unsettled => io::ErrorKind::InvalidData,
             Http2Violation::WaitingFrames | Http2Violation::LargeHeads => io::ErrorKind::OutOfMemory,
             Http2Violation::IncompleteHead(_) => io::ErrorKind::TimedOut,
         };
@@ -103,6 +121,7 @@ impl SharedStream {
             heads,
             head_timeout,
             head: None,
+            waiting: None,
             violation: None,
         })))
     }
@@ -151,30 +170,63 @@ impl SharedStream {
 impl GuardedStream {
     /// Counts what has come.
     fn pass(&mut self, bytes: &[u8]) {
-        let Self { from_client, budget, slots, heads, head, violation, .. } = self;
+        let Self { from_client, budget, slots, heads, head, violation, backlog, .. } = self;
         from_client.pass(bytes, |frame: FrameStart| {
             if budget.take(frame.kind, Instant::now) {
                 violation.get_or_insert(Http2Violation::Flood);
             }
-            let has_room = match frame.kind {
-                DATA => slots.take(frame),
-                HEADERS if frame.continues => slots.take_trailers(frame.length),
-                _ => Ok(()),
-            };
-            if has_room.is_err() {
+            if slots.take(frame, backlog.running()).is_err() {
                 violation.get_or_insert(Http2Violation::WaitingFrames);
             }
-            if frame.is_of_head() {
-                heads.add(frame.length);
-            }
-            if frame.kind == HEADERS {
+            heads.add(frame);
+            if frame.begins_head() {
                 // Each has a time of its own.
                 *head = None;
             }
         });
-        if heads.hold(from_client.unfinished_head()).is_err() {
-            violation.get_or_insert(Http2Violation::LargeHeads);
+        if heads.note_read(bytes.len()) {
+            violation.get_or_insert(Http2Violation::Unsettled);
         }
+    }
+
+    /// Accounts for the head that is not whole.
+    fn has_room_for_head(&mut self) -> bool {
+        self.heads.hold(self.from_client.unfinished_head()).is_ok()
+    }
+
+    /// Hands on what was read before, once there is memory for it; `None`: nothing waits.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Option<Poll<io::Result<()>>> {
+        let has_room = self.waiting.is_some() && self.has_room_for_head();
+        let waiting = self.waiting.as_mut()?;
+        while !has_room && waiting.retry.as_mut().poll(cx).is_ready() {
+            if self.stream.has_peer_closed() {
+                return Some(Poll::Ready(Ok(())));
+            }
+            waiting.retry.as_mut().reset(tokio::time::Instant::now() + RETRY_AFTER);
+        }
+        if !has_room {
+            if waiting.end.as_mut().poll(cx).is_pending() {
+                return Some(Poll::Pending);
+            }
+            self.violation = Some(Http2Violation::LargeHeads);
+            return Some(Poll::Ready(Err(Http2Violation::LargeHeads.into())));
+        }
+        let handed = waiting.bytes.len().min(buf.remaining());
+        buf.put_slice(&waiting.bytes[..handed]);
+        waiting.bytes.drain(..handed);
+        if waiting.bytes.is_empty() {
+            self.waiting = None;
+        }
+        Some(Poll::Ready(Ok(())))
+    }
+
+    /// Keeps what was read last, behind the first `before` bytes of `buf`, until there is memory for it.
+    fn keep(&mut self, buf: &mut ReadBuf<'_>, before: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let bytes = buf.filled()[before..].to_vec();
+        buf.set_filled(before);
+        let (retry, end) = (Box::pin(sleep(RETRY_AFTER)), Box::pin(sleep(self.head_timeout)));
+        self.waiting = Some(Box::new(WaitingBytes { bytes, retry, end }));
+        self.poll_waiting(cx, buf).unwrap_or(Poll::Pending)
     }
 }
 
@@ -185,11 +237,17 @@ impl AsyncRead for SharedStream {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if let Some(waiting) = guarded.poll_waiting(cx, buf) {
+            return waiting;
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut guarded.stream).poll_read(cx, buf);
         guarded.pass(&buf.filled()[before..]);
         if let Some(violation) = guarded.violation {
             return Poll::Ready(Err(violation.into()));
+        }
+        if !guarded.has_room_for_head() && buf.filled().len() > before {
+            return guarded.keep(buf, before, cx);
         }
         if !guarded.from_client.is_within_head() {
             guarded.head = None;

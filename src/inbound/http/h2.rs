@@ -27,8 +27,8 @@ use super::validate::is_head_too_large;
 use super::watch::{ConnectionState, ConnectionWatch, end_of};
 use crate::config::AppProtocol;
 use crate::http::stream_memory::{
-    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, MAX_SEND_BUFFER, STREAM_OVER_H2C, STREAM_OVER_HTTP1, announce,
-    max_header_list,
+    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, STREAM_OVER_HTTP1, announce, header_table_size, max_header_list,
+    max_send_buffer, stream_over_h2c,
 };
 use crate::http::{CALM_DOWN, FrameSlots, HeadMemory, NO_ROOM, WaitingFrames, io_cause};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
@@ -40,6 +40,9 @@ const MAX_PENDING_RESETS: usize = 20;
 
 /// How long a client that is told to calm down is given to hear it.
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a client waits for which there is no room.
+const TURNED_AWAY_AFTER: Duration = Duration::from_secs(1);
 
 /// There is no memory for one more connection that speaks HTTP/2.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,8 @@ pub(super) fn serve<'a>(
 async fn turn_away(mut shared: SharedStream, connection: &HttpConnection, entry: &mut AccessLogEntry) -> ServeResult {
     connection.counters.count_goaway(GoawayReason::Memory);
     entry.set_error(&NoPlaces);
+    // Some clients come again as soon as they hear it.
+    sleep(TURNED_AWAY_AFTER).await;
     // Whoever does not read it learns it from the end of the connection.
     let _ = timeout(GOAWAY_TIMEOUT, shared.write_all(&NO_ROOM)).await;
     let reason = CloseReason::Overloaded;
@@ -130,9 +135,10 @@ async fn serve_requests(
     entry: &mut AccessLogEntry,
 ) -> (CloseReason, bool) {
     let config = &connection.config;
+    let limit = connection.service.budgets.backlogs.limit();
     let cost = match config.app_protocol {
         AppProtocol::Http1 => STREAM_OVER_HTTP1,
-        AppProtocol::H2c => STREAM_OVER_H2C,
+        AppProtocol::H2c => stream_over_h2c(limit),
     };
     let executor = StreamExecutor::new(config.window_timeout, cost);
     let streams = executor.clone();
@@ -178,7 +184,8 @@ async fn serve_requests(
             .initial_stream_window_size(CLIENT_STREAM_WINDOW)
             .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
             .max_header_list_size(max_list)
-            .max_send_buf_size(MAX_SEND_BUFFER)
+            .max_send_buf_size(max_send_buffer(limit))
+            .header_table_size(header_table_size(limit))
             .serve_connection(TokioIo::new(shared.clone()), service)
     );
     let mut expiring = pin!(connection.apps.expire());

@@ -133,6 +133,11 @@ impl ResponseBacklog {
         self.budget.limit().is_some() && self.budget.is_under_pressure()
     }
 
+    /// Streams that are run.
+    pub(super) fn running(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
     /// Requests that were handed to us on its connection.
     pub(super) fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)

@@ -17,7 +17,7 @@ use super::stream::ResettingStream;
 use super::totals::{AppTotals, CountedConnection};
 use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
-use crate::http::stream_memory::{APP_CONNECTION_WINDOW, APP_STREAM_WINDOW};
+use crate::http::stream_memory::{APP_CONNECTION_WINDOW, app_stream_window};
 use crate::http::{MAX_RESPONSE_FIELDS, PartSize, RequestBody, UnsentBytes};
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
 
@@ -95,7 +95,7 @@ impl AppConnection {
             AppProtocol::H2c => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder
-                    .initial_stream_window_size(APP_STREAM_WINDOW)
+                    .initial_stream_window_size(app_stream_window(budget.limit()))
                     .initial_connection_window_size(APP_CONNECTION_WINDOW)
                     .max_header_list_size(MAX_ANSWER_HEAD as u32);
                 let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;

@@ -162,6 +162,12 @@ impl Frames {
         }
     }
 
+    /// Says that the settings of the other side are known, once they have come.
+    pub(super) fn acknowledge(&mut self) {
+        self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0);
+        self.send(SETTINGS, ACK, 0, &[]);
+    }
+
     /// How much of all bodies may be on its way at first, and how much of one.
     fn windows(&mut self) -> [usize; 2] {
         let settings = self.next(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).payload;
@@ -251,6 +257,13 @@ impl Frames {
         }
     }
 
+    /// Asks for `/` by a head of ten kilobytes, whether anybody reads it or not.
+    pub(super) fn ask_in_a_long_head(&mut self, stream: u32) {
+        let field = [&b"\x00\x01a\x7f\x91\x4d"[..], &[b'v'; 10_000]].concat();
+        let head = [&[0x82, 0x87, 0x84, 0x41, 1, b'a'][..], &field].concat();
+        let _ = self.talk.client.send(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &head));
+    }
+
     /// Ends a body by trailers that are the same field so many times.
     pub(super) fn end_with_fields(&mut self, stream: u32, times: usize) {
         let fields = [&b"\x40\x01a\x01b"[..], &vec![0xbe; times]].concat();
@@ -262,12 +275,17 @@ impl Frames {
         self.next(|frame| frame.stream == stream && frame.kind == HEADERS).payload
     }
 
-    /// Why the connection is ended.
-    pub(super) fn told_why(&mut self) -> u32 {
+    /// Whether there is room for this connection, as far as a PING is answered.
+    pub(super) fn is_let_in(&mut self) -> bool {
+        self.ping(1);
         loop {
-            let frame = self.read();
-            if frame.kind == GOAWAY {
-                return u32::from_be_bytes(frame.payload[4..8].try_into().unwrap());
+            match self.read() {
+                RawFrame { kind: PING, flags, .. } if flags & ACK != 0 => return true,
+                frame if frame.kind == GOAWAY => {
+                    self.waiting.push(frame);
+                    return false;
+                }
+                _ => {}
             }
         }
     }
