@@ -10,13 +10,15 @@
 mod events;
 
 use std::fs;
+use std::future::Future;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout};
 
 use super::blocking::run_blocking;
 use events::Events;
@@ -24,8 +26,12 @@ use events::Events;
 /// How often the files are looked at beside the events, in case one is lost or never sent (network file systems).
 const POLL_BESIDE_EVENTS: Duration = Duration::from_secs(5);
 
-/// How often they are looked at when there are no events: a cell can be out of inotify watches.
+/// How often they are looked at when there are no events, or when these come late: a cell can be out of inotify watches, and whoever may write in
+/// any folder on the way to a file can make more events than are read.
 const POLL_ALONE: Duration = Duration::from_millis(250);
+
+/// How long a look may take. notify sees to the watches when it has read all events that there are, and files have to be looked at before.
+const LATE: Duration = Duration::from_millis(100);
 
 /// Between two looks that follow one another at once; each next one waits twice as long. The platform's two renames are seen
 /// without delay, and files that change all the time are not looked at all the time.
@@ -37,13 +43,24 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Without a load for so long, the next one does not wait.
 const QUIET_PERIOD: Duration = Duration::from_millis(40);
 
+/// What is seen of the files.
+type Stamps = Vec<Option<Stamp>>;
+
+/// A look that is under way on a thread of its own: what it sees, and whether there are events. `None` if it panics.
+type Look = Pin<Box<dyn Future<Output = Option<(Stamps, bool)>> + Send>>;
+
 /// Tells when one of some files may have changed.
 pub(super) struct FileWatch {
+    paths: Arc<[PathBuf]>,
     state: Arc<Mutex<WatchState>>,
     changed: Arc<Notify>,
     poll: Interval,
     has_events: bool,
-    stamps: Vec<Option<Stamp>>,
+    /// A look that takes longer than it may.
+    late: Option<Look>,
+    /// It was said that there is one.
+    is_late_told: bool,
+    stamps: Stamps,
     /// Why the files have to be looked at, until they have been: a wait that is cancelled in between loses nothing.
     due: Option<WakeCause>,
     last: Option<Instant>,
@@ -61,7 +78,7 @@ enum WakeCause {
 
 /// The paths and file events of a watch, which threads beside those of the relay work with.
 struct WatchState {
-    paths: Vec<PathBuf>,
+    paths: Arc<[PathBuf]>,
     changed: Arc<Notify>,
     /// `None` where there are none to be had.
     events: Option<Events>,
@@ -92,12 +109,23 @@ pub(super) enum Replacement {
 impl FileWatch {
     /// A watch on `paths`, files or folders of files, which need not exist yet. Without file events it polls, and says so once.
     pub(super) async fn new(paths: Vec<PathBuf>) -> Self {
-        let changed = Arc::<Notify>::default();
-        let state = WatchState { paths, changed: Arc::clone(&changed), events: None };
-        let (state, poll) = (Arc::new(Mutex::new(state)), interval(POLL_ALONE));
-        let (stamps, pause) = (Vec::new(), Duration::ZERO);
-        let mut watch = Self { state, changed, poll, has_events: false, stamps, due: None, last: None, pause };
-        watch.stamps = watch.run_blocking_on_state(WatchState::start).await.unwrap_or_default();
+        let (paths, changed) = (Arc::<[PathBuf]>::from(paths), Arc::<Notify>::default());
+        let state = WatchState { paths: Arc::clone(&paths), changed: Arc::clone(&changed), events: None };
+        let mut watch = Self {
+            paths,
+            state: Arc::new(Mutex::new(state)),
+            changed,
+            poll: interval(POLL_ALONE),
+            has_events: false,
+            late: None,
+            is_late_told: false,
+            stamps: Vec::new(),
+            due: None,
+            last: None,
+            pause: Duration::ZERO,
+        };
+        let first = watch.begin(WatchState::start).await;
+        watch.stamps = watch.note(first).unwrap_or_default();
         watch
     }
 
@@ -109,6 +137,12 @@ impl FileWatch {
                 None => tokio::select! {
                     () = self.changed.notified(), if self.has_events => WakeCause::Event,
                     _ = self.poll.tick() => WakeCause::Time,
+                    // What it has seen is older than what there is to see now.
+                    seen = ended(&mut self.late) => {
+                        self.late = None;
+                        let _ = self.note(seen);
+                        WakeCause::Time
+                    }
                 },
             };
             self.due = Some(cause);
@@ -117,8 +151,7 @@ impl FileWatch {
                 self.pause = if is_calm { Duration::ZERO } else { (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) };
                 sleep_until(last + self.pause).await;
             }
-            // The folders before the files: what changes in between makes an event of its own.
-            let stamps = self.run_blocking_on_state(WatchState::rearm_and_stat).await;
+            let stamps = self.look().await;
             self.due = None;
             self.last = Some(Instant::now());
             // Without stamps, something panicked. A load costs little, and one too few may cost a rotation.
@@ -130,23 +163,59 @@ impl FileWatch {
         }
     }
 
-    /// Does `work` on a thread that does not relay, if there is one to be had; gives what it gives, and `None` if it panics.
-    async fn run_blocking_on_state(
-        &mut self,
-        work: fn(&mut WatchState) -> Vec<Option<Stamp>>,
-    ) -> Option<Vec<Option<Stamp>>> {
-        let state = Arc::clone(&self.state);
-        let worked = run_blocking(move || {
-            // Whatever panicked has left nothing that the next look would not put right.
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            (work(&mut state), state.events.is_some())
-        });
-        let (stamps, has_events) = worked.await.ok()?;
-        if has_events != self.has_events {
-            self.has_events = has_events;
-            self.poll = interval(if has_events { POLL_BESIDE_EVENTS } else { POLL_ALONE });
+    /// Looks at the folders, and then at the files: what changes in between makes an event of its own. Where that is late, at the files alone.
+    async fn look(&mut self) -> Option<Stamps> {
+        if self.late.is_none() {
+            let look = self.begin(WatchState::rearm_and_stat);
+            if let Ok(seen) = timeout(LATE, self.late.insert(look)).await {
+                self.late = None;
+                return self.note(seen);
+            }
+            self.set_poll();
+            if !std::mem::replace(&mut self.is_late_told, true) {
+                tracing::warn!(
+                    "file events come late, since somebody writes all the time in a folder on the way to credential files; polling these every 250 ms"
+                );
+            }
         }
+        let paths = Arc::clone(&self.paths);
+        run_blocking(move || stamps_of(&paths)).await.ok()
+    }
+
+    /// Begins `work` on a thread that does not relay, if there is one to be had.
+    fn begin(&self, work: fn(&mut WatchState) -> Stamps) -> Look {
+        let state = Arc::clone(&self.state);
+        Box::pin(async move {
+            let worked = run_blocking(move || {
+                // Whatever panicked has left nothing that the next look would not put right.
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                (work(&mut state), state.events.is_some())
+            });
+            worked.await.ok()
+        })
+    }
+
+    /// Takes note of whether there are events.
+    fn note(&mut self, seen: Option<(Stamps, bool)>) -> Option<Stamps> {
+        let (stamps, has_events) = seen?;
+        self.has_events = has_events;
+        self.set_poll();
         Some(stamps)
+    }
+
+    fn set_poll(&mut self) {
+        let period = if self.has_events && self.late.is_none() { POLL_BESIDE_EVENTS } else { POLL_ALONE };
+        if period != self.poll.period() {
+            self.poll = interval(period);
+        }
+    }
+}
+
+/// What a look has seen, once it has; never where there is none. Cancel safe.
+async fn ended(look: &mut Option<Look>) -> Option<(Stamps, bool)> {
+    match look {
+        Some(look) => look.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -158,7 +227,7 @@ fn interval(period: Duration) -> Interval {
 }
 
 impl WatchState {
-    fn start(&mut self) -> Vec<Option<Stamp>> {
+    fn start(&mut self) -> Stamps {
         match Events::new(Arc::clone(&self.changed)) {
             Ok(events) => self.events = Some(events),
             Err(error) => without_events(&error),
@@ -167,7 +236,7 @@ impl WatchState {
     }
 
     /// Watches the folders that the paths lead through now; the stamps of the files.
-    fn rearm_and_stat(&mut self) -> Vec<Option<Stamp>> {
+    fn rearm_and_stat(&mut self) -> Stamps {
         if let Some(mut events) = self.events.take() {
             match events.arm(&self.paths) {
                 Ok(()) => self.events = Some(events),
@@ -179,10 +248,15 @@ impl WatchState {
                 }
             }
         }
-        let inside = |path: &PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        let all = self.paths.iter().flat_map(|path| std::iter::once(path.clone()).chain(inside(path)));
-        all.map(|path| Stamp::of(&path)).collect()
+        stamps_of(&self.paths)
     }
+}
+
+/// Those of the files, and of what is in folders.
+fn stamps_of(paths: &[PathBuf]) -> Stamps {
+    let inside = |path: &PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let all = paths.iter().flat_map(|path| std::iter::once(path.clone()).chain(inside(path)));
+    all.map(|path| Stamp::of(&path)).collect()
 }
 
 fn without_events(error: &notify::Error) {

@@ -14,6 +14,7 @@
 //! | trailers that the app has not taken | [`HEAD_GROWTH`] times what came of them | as they come, beyond [`FREE_TRAILERS`] each (`WaitingFrames`) |
 //! | heads of answers that the client has not taken | [`MAX_STREAMS`] · [`HEAD_COPIES`] · 64 KiB | as they are handed to h2, beyond [`FREE_HEAD`] each (`StreamBacklog`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`max_send_buffer`] | as they are read from the app (`ResponseBacklog`) |
+//! | parts of answers that the client has not taken | [`MAX_STREAMS`] · [`max_answer_parts`] · [`PART_SLOT`] | with those |
 //!
 //! The first is of a budget of its own; all the rest is of the budget for backlogs: one stream of a connection is admitted however short that is, with its head and its body as long as
 //! no more than half as much again is spent; further ones are not.
@@ -165,6 +166,15 @@ fn of_answer(most: usize, limit: Option<usize>) -> usize {
 /// What of one answer waits for the client to take it, where all connections together hold `limit`, in bytes.
 pub(crate) fn max_send_buffer(limit: Option<usize>) -> usize {
     of_answer(MAX_SEND_BUFFER, limit)
+}
+
+/// What a part of an answer takes beside its bytes until the client has taken it, in bytes: what it is accounted for by, and a place in a table of
+/// h2's that doubles when it is full.
+pub(crate) const PART_SLOT: usize = 512;
+
+/// How many parts of one answer wait for the client to take them, however few bytes are in each, where all connections together hold `limit`.
+pub(crate) fn max_answer_parts(limit: Option<usize>) -> usize {
+    max_send_buffer(limit) / PART_SLOT
 }
 
 /// What an app that speaks HTTP/2 may send of one answer before it is taken, where all connections together hold `limit`, in bytes.

@@ -34,10 +34,10 @@ pub trait ClientSocket: Socket {
     /// Nothing is taken now, or ever.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// The same, and has the kernel wait for what follows before it sends them.
+    /// The same, and has the kernel wait for what follows before it sends them. Gives how many were taken, which may be none.
     ///
     /// # Errors
-    /// Nothing is taken now, or ever.
+    /// Nothing is ever taken. Whoever hears it is the only one to hear how the connection has failed.
     fn send_before_more(&self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Bytes that were written and that the client has not taken; 0 where nobody can say.

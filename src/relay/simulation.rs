@@ -380,8 +380,8 @@ fn permit() -> Permit {
     Policy::anonymous().authorize(&Client::Anonymous, None).unwrap()
 }
 
-/// What a relay of a session goes through.
-fn sessions(steps: u64) -> SimulationReport {
+/// A relay of a session, of which nothing was carried yet.
+fn session(run: &mut SimulationRun) -> SimulatedConnection<Relay<MemorySocket, MemorySocket>> {
     static CONFIGS: LazyLock<Vec<(Arc<ServerConfig>, Arc<ClientConfig>)>> = LazyLock::new(|| {
         let suites = [
             CipherSuite::TLS13_AES_128_GCM_SHA256,
@@ -391,16 +391,17 @@ fn sessions(steps: u64) -> SimulationReport {
         let both = |suite| configs(provider_with(suite));
         suites.map(both).map(|(server, client)| (Arc::new(server), Arc::new(client))).into()
     });
-    simulate("relay", steps, |run| {
-        with_paused_time(async {
-            let (server, client) = &CONFIGS[run.below(CONFIGS.len())];
-            let (client, established) = establish(server, client);
-            let relay = |client: MemorySocket, app: MemorySocket, reservation| {
-                Relay::new(&permit(), client, established, app, Vec::new(), reservation)
-            };
-            SimulatedConnection::new(relay, Some(client), run).run(run).await;
-        });
-    })
+    let (server, client) = &CONFIGS[run.below(CONFIGS.len())];
+    let (client, established) = establish(server, client);
+    let relay = |client: MemorySocket, app: MemorySocket, reservation| {
+        Relay::new(&permit(), client, established, app, Vec::new(), reservation)
+    };
+    SimulatedConnection::new(relay, Some(client), run)
+}
+
+/// What a relay of a session goes through.
+fn sessions(steps: u64) -> SimulationReport {
+    simulate("relay", steps, |run| with_paused_time(async { session(run).run(run).await }))
 }
 
 #[test]
@@ -428,4 +429,17 @@ fn under_every_schedule_a_relay_without_tls_carries_all_in_order_and_ends_as_its
         });
     });
     report.has_seen(&["complete", "client reset", "app reset", "idle", "evicted"]);
+}
+
+#[test]
+fn a_client_that_resets_in_the_moment_in_which_the_app_ends_is_not_said_to_have_ended() {
+    simulate("reset beside an end", 300, |run| {
+        with_paused_time(async {
+            let mut connection = session(run);
+            connection.take(RelayStep::AppEnds, run).await;
+            connection.take(RelayStep::ClientResets, run).await;
+            assert_eq!(connection.finish().await, RelayEnd::ClientReset);
+            run.step("over");
+        });
+    });
 }

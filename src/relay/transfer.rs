@@ -261,8 +261,8 @@ impl<C: ClientSocket, A: Socket> Relay<C, A> {
         if read == 0 && replaced.is_none() {
             self.down = TransferState::Ending;
             self.session.close_notify(output).map_err(worn_out)?;
-            // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
-            let sent = self.client.send_before_more(output.bytes()).unwrap_or(0);
+            // Our FIN follows, and goes with it in one packet.
+            let sent = self.client.send_before_more(output.bytes()).map_err(|error| client_failed(&error))?;
             self.to_client.push(&output.bytes()[sent..]);
             return Ok(());
         }

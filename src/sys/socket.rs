@@ -39,7 +39,12 @@ pub(crate) fn end_sending(socket: impl AsFd) -> io::Result<()> {
 }
 
 /// Writes as much of `bytes` as the socket takes now, and has the kernel wait for what follows before it sends them
-/// (`MSG_MORE`, send(2)): for more, or for [`end_sending`], and 200 ms at most.
+/// (`MSG_MORE`, send(2)): for more, or for [`end_sending`], and 200 ms at most. Gives how many were taken, which may be none.
 pub(crate) fn send_before_more(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    stream.try_io(Interest::WRITABLE, || Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?))
+    let sent = stream
+        .try_io(Interest::WRITABLE, || Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?));
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        sent => sent,
+    }
 }

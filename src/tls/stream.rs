@@ -261,10 +261,11 @@ impl Stream {
             ready!(self.poll_deliver(cx, output))?;
             output.clear();
             self.session.close_notify(output).map_err(io::Error::other)?;
-            // Our FIN follows, and goes with it in one packet. An error shows when the rest is delivered.
-            let sent = socket::send_before_more(&self.tcp, output.bytes()).unwrap_or(0);
-            self.unsent.push(&output.bytes()[sent..]);
             self.is_shut = true;
+            // Our FIN follows, and goes with it in one packet.
+            let sent =
+                socket::send_before_more(&self.tcp, output.bytes()).map_err(|error| self.note_unwritable(error))?;
+            self.unsent.push(&output.bytes()[sent..]);
         }
         ready!(self.poll_deliver(cx, output))?;
         Poll::Ready(socket::end_sending(&self.tcp))

@@ -1,5 +1,6 @@
 //! `--mode http`: each request is judged, rewritten and sent to the app, and leaves a line in the log.
 
+mod ageing;
 mod bodies;
 mod callers;
 mod changes;

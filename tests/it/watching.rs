@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustls::pki_types::CertificateDer;
 use tempfile::NamedTempFile;
 
@@ -75,6 +79,54 @@ fn shows(sidecar: &Sidecar, credentials: &Credentials, wanted: &CertificateDer<'
     eventually("the new pair", || {
         (connector(credentials.instance()).connect(sidecar.addr()).ok()?.leaf() == *wanted).then_some(())
     });
+}
+
+/// Two files of somebody else that change places as often as the kernel does it, until this is dropped.
+struct Storm {
+    goes_on: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Storm {
+    fn begin(dir: &Path) -> Self {
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let threads = (0..3).map(|number| {
+            let (goes_on, files) = (Arc::clone(&goes_on), ["a", "b"].map(|name| dir.join(format!("{number}{name}"))));
+            for file in &files {
+                fs::write(file, "").unwrap();
+            }
+            std::thread::spawn(move || {
+                while goes_on.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &files[0], CWD, &files[1], RenameFlags::EXCHANGE).unwrap();
+                }
+            })
+        });
+        let threads = threads.collect();
+        Self { goes_on, threads }
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.goes_on.store(false, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn whoever_makes_more_events_than_are_read_keeps_no_rotation_from_being_seen() {
+    let mut credentials = Credentials::new();
+    let sidecar = Setup::proxy(&credentials, app::echo()).ready();
+    let storm = Storm::begin(credentials.dir());
+    for _ in 0..3 {
+        let new = credentials.rotate();
+        shows(&sidecar, &credentials, &new);
+    }
+    drop(storm);
+    let new = credentials.rotate();
+    shows(&sidecar, &credentials, &new);
 }
 
 /// `vestibule proxy` on one thread, under a strace that is told `args`; it writes what it sees into the file.

@@ -197,6 +197,9 @@ impl Body for AppResponseBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<ResponseBytes>>>> {
+        if self.stream_backlog.as_ref().is_some_and(|stream_backlog| stream_backlog.poll_room(cx).is_pending()) {
+            return Poll::Pending;
+        }
         let Poll::Ready(mut frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             if let Some(stream_backlog) = &self.stream_backlog {
                 stream_backlog.wait_for_app();

@@ -200,11 +200,11 @@ impl HttpConnection {
     /// Whether the answer that begins now is the last one; to be asked once for each.
     pub(super) fn says_close(&self) -> bool {
         let is_worn_out = self.config.max_requests.is_some_and(|most| self.requests() >= most);
-        let is_draining = self.is_draining();
-        if is_draining && !self.activity.has_said_close.swap(true, Ordering::AcqRel) {
+        let instance_goes = *self.service.phase.borrow() != Phase::Running;
+        if instance_goes && !self.activity.has_said_close.swap(true, Ordering::AcqRel) {
             self.counters.count_drain_close();
         }
-        is_draining || is_worn_out
+        self.is_draining() || is_worn_out
     }
 }
 

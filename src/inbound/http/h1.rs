@@ -19,13 +19,13 @@ use super::connection::HttpConnection;
 use super::ready::ServeResult;
 use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
-use super::watch::{ConnectionState, ConnectionWatch, end_of};
+use super::watch::{ConnectionState, ConnectionWatch, end_of, reason_of_cut};
 use crate::http::{HeadRejection, ScannedStream, UnsentBytes};
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::inbound::relay_session::DRAIN_IDLE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
 use crate::sys::socket::has_input;
-use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
+use crate::telemetry::{AccessLogEntry, CloseReason};
 
 /// A connection that was silent for so long gives up what serves requests, and takes it anew for the next one.
 const PARK_AFTER: Duration = Duration::from_millis(50);
@@ -82,13 +82,13 @@ pub(super) async fn wait(
                 let limit = connection.service.timeouts.idle.filter(|_| silence.is_none());
                 silence = silence.or(limit.map(|limit| (Box::pin(sleep(limit)), CloseReason::IdleTimeout)));
             }
-            ConnectionState::Draining => {
+            ConnectionState::Draining(reason) => {
                 connection.set_draining();
                 let is_new = connection.requests() == 0;
                 let limit = if is_new { DRAIN_FIRST_REQUEST_TIMEOUT } else { DRAIN_IDLE_TIMEOUT };
                 // The silence that counts lies behind the moment at which the client could know.
-                if !matches!(silence, Some((_, CloseReason::ClosedIdle))) {
-                    silence = Some((Box::pin(sleep(limit)), CloseReason::ClosedIdle));
+                if silence.as_ref().is_none_or(|(_, running)| *running != reason) {
+                    silence = Some((Box::pin(sleep(limit)), reason));
                 }
             }
             ConnectionState::Closing(CloseReason::Completed) => return Some(CloseReason::ClosedIdle),
@@ -112,7 +112,7 @@ pub(super) async fn wait(
             () = watch.changed() => {}
             reason = over => match reason {
                 // A request that has come and was not noticed yet would be lost.
-                CloseReason::ClosedIdle if has_input(stream.tcp()) => silence = None,
+                CloseReason::ClosedIdle | CloseReason::MaxAge if has_input(stream.tcp()) => silence = None,
                 reason => return Some(reason),
             },
             () = &mut expiring => {}
@@ -172,15 +172,18 @@ async fn serve_until_idle(
         .serve_connection(TokioIo::new(scanned), service);
     let mut expiring = pin!(connection.apps.expire());
     let mut look = Box::pin(sleep(PARK_AFTER));
-    let (mut ending, mut deadline) = (None, None::<Pin<Box<Sleep>>>);
+    let (mut ending, mut deadline, mut let_go) = (None, None::<Pin<Box<Sleep>>>, CloseReason::ClosedIdle);
     let done = loop {
         match watch.state(entry) {
             ConnectionState::Serving => {}
-            ConnectionState::Draining => connection.set_draining(),
-            ConnectionState::Closing(reason) if ending.is_none() => {
+            ConnectionState::Draining(reason) => {
+                let_go = reason;
+                connection.set_draining();
+            }
+            ConnectionState::Closing(reason) if ending.is_none() || (reason.is_denial() && deadline.is_none()) => {
                 ending = Some(reason);
                 connection.set_draining();
-                deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
+                deadline = reason.is_denial().then(|| Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
                 Pin::new(&mut serving).graceful_shutdown();
             }
             ConnectionState::Closing(_) => {}
@@ -209,8 +212,9 @@ async fn serve_until_idle(
     };
     let is_busy = connection.idle_since().is_none();
     if done.is_none() {
-        let reason = if ending.is_some() { RequestReason::Denied } else { RequestReason::DrainTimeout };
-        let _ = connection.cut.set(reason);
+        let _ = connection.cut.set(reason_of_cut(ending));
+        // Nothing else cuts off what is under way before a drain is over.
+        ending = ending.filter(|reason| !is_busy || reason.is_denial());
     }
     let (paced, first) = take_apart(serving);
     let (stream, is_evicted) = paced.into_inner();
@@ -222,7 +226,7 @@ async fn serve_until_idle(
     let reason = match (ending, &done) {
         (Some(reason), _) => reason,
         (None, None) => CloseReason::DrainTimeout,
-        (None, Some(_)) if stream.failure().is_none() && connection.is_draining() => CloseReason::ClosedIdle,
+        (None, Some(_)) if stream.failure().is_none() && connection.is_draining() => let_go,
         (None, Some(_)) => reason_of_end(&stream, is_busy, entry),
     };
     if let (Some(Ok(())), Some(pending)) = (&done, pending)

@@ -24,7 +24,7 @@ use super::refuse::refuse_unjudged;
 use super::response_backlog::{Admission, ResponseBacklog, ResponseStallCheck, StreamExecutor};
 use super::slow_reader::PacedStream;
 use super::validate::is_head_too_large;
-use super::watch::{ConnectionState, ConnectionWatch, end_of};
+use super::watch::{ConnectionState, ConnectionWatch, end_of, reason_of_cut};
 use crate::config::AppProtocol;
 use crate::http::stream_memory::{
     CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, STREAM_OVER_HTTP1, announce, header_table_size, max_header_list,
@@ -196,10 +196,14 @@ async fn serve_requests(
     let done = loop {
         match watch.state(entry) {
             ConnectionState::Serving => {}
-            ConnectionState::Draining if !is_shutting_down => {
+            ConnectionState::Draining(reason) if !is_shutting_down => {
                 is_shutting_down = true;
                 connection.set_draining();
-                connection.counters.count_drain_close();
+                if reason == CloseReason::ClosedIdle {
+                    connection.counters.count_drain_close();
+                } else {
+                    (ending, deadline) = (Some(reason), Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT))));
+                }
                 serving.as_mut().graceful_shutdown();
             }
             ConnectionState::Closing(reason) if ending.is_none() || (reason.is_denial() && !connection.is_denied()) => {
@@ -211,7 +215,7 @@ async fn serve_requests(
                 }
                 serving.as_mut().graceful_shutdown();
             }
-            ConnectionState::Draining | ConnectionState::Closing(_) => {}
+            ConnectionState::Draining(_) | ConnectionState::Closing(_) => {}
             ConnectionState::Aborted => break None,
         }
         tokio::select! {
@@ -219,10 +223,10 @@ async fn serve_requests(
             done = &mut serving => break Some(done),
             () = watch.changed() => {}
             () = end_of(&mut deadline) => {
-                let came_late = ending == Some(CloseReason::IdleTimeout) && connection.idle_since().is_none();
+                let may_stay = !connection.is_denied() && connection.idle_since().is_none();
                 match &mut deadline {
-                    // What its client has asked for in the moment in which it was told is answered.
-                    Some(deadline) if came_late => deadline.as_mut().reset(tokio::time::Instant::now() + DRAIN_RESPONSE_TIMEOUT),
+                    // What its client has asked for before it was told, or in that moment, is answered.
+                    Some(deadline) if may_stay => deadline.as_mut().reset(tokio::time::Instant::now() + DRAIN_RESPONSE_TIMEOUT),
                     _ => break None,
                 }
             }
@@ -255,8 +259,9 @@ async fn serve_requests(
     };
     let is_busy = connection.idle_since().is_none();
     if done.is_none() {
-        let reason = if ending.is_some() { RequestReason::Denied } else { RequestReason::DrainTimeout };
-        let _ = connection.cut.set(reason);
+        let _ = connection.cut.set(reason_of_cut(ending));
+        // Nothing else cuts off what is under way before a drain is over.
+        ending = ending.filter(|reason| !is_busy || reason.is_denial() || *reason == CloseReason::Overloaded);
     }
     if shared.is_evicted() {
         ending = Some(CloseReason::Overloaded);

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::validate::head_length;
 use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 use crate::http::CountedBytes;
-use crate::http::stream_memory::{FREE_HEAD, HEAD_COPIES, StreamCost};
+use crate::http::stream_memory::{FREE_HEAD, HEAD_COPIES, PART_SLOT, StreamCost, max_answer_parts};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -77,10 +77,11 @@ pub(super) struct StreamBacklog {
     waits: AtomicBool,
     /// Parts of the answer that there was room for.
     parts: AtomicU64,
-    /// What is kept of its answer.
+    /// Parts of its answer that are kept, and how many may be.
     kept: AtomicUsize,
-    /// Whoever waits until nothing is.
-    end: Mutex<Option<Waker>>,
+    max_kept: usize,
+    /// Whoever waits until none is, or fewer.
+    waker: Mutex<Option<Waker>>,
     is_stalled: AtomicBool,
 }
 
@@ -165,9 +166,12 @@ impl ResponseBacklog {
 
 impl Drop for ReservedBytes {
     fn drop(&mut self) {
-        self.stream_backlog.backlog.kept.fetch_sub(self.bytes, Ordering::Relaxed);
-        if self.stream_backlog.kept.fetch_sub(self.bytes, Ordering::AcqRel) == self.bytes
-            && let Some(waker) = self.stream_backlog.waker().take()
+        let stream = &self.stream_backlog;
+        stream.backlog.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+        let left = stream.kept.fetch_sub(1, Ordering::AcqRel) - 1;
+        // Not for each: there is to be something to do.
+        if (left == 0 || left == stream.max_kept / 2)
+            && let Some(waker) = stream.waker().take()
         {
             waker.wake();
         }
@@ -201,7 +205,8 @@ impl StreamBacklog {
             waits: AtomicBool::new(false),
             parts: AtomicU64::new(0),
             kept: AtomicUsize::new(0),
-            end: Mutex::default(),
+            max_kept: max_answer_parts(backlog.budget.limit()),
+            waker: Mutex::default(),
             is_stalled: AtomicBool::new(false),
         }
     }
@@ -228,9 +233,10 @@ impl StreamBacklog {
         if bytes.is_empty() {
             return bytes.into();
         }
-        let (length, reservation) = (bytes.len(), self.backlog.keep(bytes.len()));
-        self.kept.fetch_add(length, Ordering::Relaxed);
-        let kept = ReservedBytes { stream_backlog: Arc::clone(self), _reservation: reservation, bytes: length };
+        let taken = bytes.len() + PART_SLOT;
+        let reservation = self.backlog.keep(taken);
+        self.kept.fetch_add(1, Ordering::Relaxed);
+        let kept = ReservedBytes { stream_backlog: Arc::clone(self), _reservation: reservation, bytes: taken };
         ResponseBytes::new(bytes, Some(kept))
     }
 
@@ -268,22 +274,30 @@ impl StreamBacklog {
 
     /// Ready once the end may come.
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.holds_end_back() || self.kept.load(Ordering::Acquire) == 0 {
+        if !self.holds_end_back() { Poll::Ready(()) } else { self.poll_kept(cx, 1) }
+    }
+
+    /// Ready once its client has taken so much that one more part may be asked for: the app's may be as small as it likes, and h2 counts bytes.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_kept(cx, self.max_kept)
+    }
+
+    /// Ready once fewer than so many parts are kept: one, or as many as may be.
+    fn poll_kept(&self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
+        if self.kept.load(Ordering::Acquire) < most {
             return Poll::Ready(());
         }
         *self.waker() = Some(cx.waker().clone());
-        // It may have been sent meanwhile.
-        match self.kept.load(Ordering::Acquire) {
-            0 => Poll::Ready(()),
-            _ => {
-                self.waits.store(true, Ordering::Relaxed);
-                Poll::Pending
-            }
+        // Some may have been sent meanwhile.
+        if self.kept.load(Ordering::Acquire) < most {
+            return Poll::Ready(());
         }
+        self.waits.store(true, Ordering::Relaxed);
+        Poll::Pending
     }
 
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the client has left no room for too long.

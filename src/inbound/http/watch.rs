@@ -10,16 +10,18 @@ use crate::inbound::deadline::Deadline;
 use crate::inbound::relay_session::{AuthorizedClient, reauthorize};
 use crate::inbound::service::InboundService;
 use crate::lifecycle::Phase;
-use crate::telemetry::{AccessLogEntry, CloseReason};
+use crate::telemetry::{AccessLogEntry, CloseReason, RequestReason};
 
 /// Where a connection stands, as far as others have a say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// It goes on.
     Serving,
-    /// The instance goes: each next answer is the last one, and a connection that is idle for a moment is closed.
-    Draining,
-    /// What is under way comes to its end, and nothing else.
+    /// Each next answer is the last one, and a connection that is idle for a moment is closed, for this reason: the instance goes, or the
+    /// connection has had its time.
+    Draining(CloseReason),
+    /// What is under way comes to its end, and nothing else: the app is gone, or the client may not come in any more. In the second case
+    /// it has little time for that.
     Closing(CloseReason),
     /// It is cut off.
     Aborted,
@@ -31,6 +33,11 @@ pub(super) async fn end_of(time: &mut Option<Pin<Box<Sleep>>>) {
         Some(timer) => timer.as_mut().await,
         None => std::future::pending().await,
     }
+}
+
+/// Why requests have no answer whose connection was cut off while it was about to end for the reason `ending`, or not to end at all.
+pub(super) fn reason_of_cut(ending: Option<CloseReason>) -> RequestReason {
+    if ending.is_some_and(CloseReason::is_denial) { RequestReason::Denied } else { RequestReason::DrainTimeout }
 }
 
 /// Watches over one connection.
@@ -69,9 +76,10 @@ impl ConnectionWatch {
         }
         match (phase, self.ending) {
             (Phase::Closing, _) => ConnectionState::Aborted,
-            (_, Some(reason)) => ConnectionState::Closing(reason),
-            (Phase::Delivering, None) => ConnectionState::Closing(CloseReason::Completed),
-            (Phase::Retiring | Phase::Draining, None) => ConnectionState::Draining,
+            (_, Some(reason)) if reason.is_denial() => ConnectionState::Closing(reason),
+            (Phase::Delivering, ending) => ConnectionState::Closing(ending.unwrap_or(CloseReason::Completed)),
+            (_, Some(reason)) => ConnectionState::Draining(reason),
+            (Phase::Retiring | Phase::Draining, None) => ConnectionState::Draining(CloseReason::ClosedIdle),
             (Phase::Running, None) => ConnectionState::Serving,
         }
     }

@@ -193,7 +193,10 @@ impl ClientSocket for MemorySocket {
     }
 
     fn send_before_more(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().take(bytes)
+        match self.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            sent => sent,
+        }
     }
 
     fn unacknowledged(&self) -> u64 {

@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::http2::frames::Frames;
+use super::talk::Talk;
 use super::{Front, GET};
 use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector};
@@ -152,13 +154,18 @@ while True: time.sleep(60)
 
 /// The program with an app below it that ends at TERM.
 pub(super) fn with_app() -> (Credentials, Sidecar) {
+    with_app_of(APP)
+}
+
+/// The program with an app below it, which is this in Python.
+fn with_app_of(app: &str) -> (Credentials, Sidecar) {
     let credentials = Credentials::new();
     let args = ["run", "--mode", "http", "--hide-app-port", "--hold-until-ready", "8s", "--listen", "127.0.0.1:0"];
     let sidecar = Setup::command(&args)
         .arg("--")
         .arg("python3")
         .arg("-c")
-        .arg(APP)
+        .arg(app)
         .credentials(&credentials)
         .env("VESTIBULE_APP_READY", "tcp")
         .env("VESTIBULE_LOG_LEVEL", "info")
@@ -223,5 +230,51 @@ fn clients_that_never_pause_lose_nothing_while_the_app_ends_at_term() {
         assert!(began.elapsed() < TEST_TIMEOUT, "{:?}: it waits for the drain timeout", began.elapsed());
         let unanswered = sidecar.lines_of("request completed").into_iter().filter(|entry| entry["status"] != 200);
         assert_eq!(unanswered.collect::<Vec<_>>(), [] as [serde_json::Value; 0]);
+    }
+}
+
+/// Ends when the kernel has taken over its first answer, of `LENGTH` bytes.
+const APP_THAT_ENDS: &str = r#"
+import os, socket
+listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=128)
+while True:
+    connection = listener.accept()[0]
+    if connection.recv(1): break
+while not connection.recv(65536).endswith(b"\r\n\r\n"): pass
+connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: LENGTH\r\n\r\n" + bytes(LENGTH))
+os._exit(0)
+"#;
+
+#[test]
+fn what_the_app_has_said_before_it_ended_arrives_however_slowly_its_client_takes_it() {
+    // More than the kernel keeps for a client that reads slowly, and what its window lets through.
+    for (protocol, length) in [("http/1.1", 12 << 20), ("h2", 200 << 10)] {
+        let (credentials, mut sidecar) = with_app_of(&APP_THAT_ENDS.replace("LENGTH", &length.to_string()));
+        let client = connector(credentials.instance()).alpn(&[protocol]).connect(sidecar.addr()).unwrap();
+        // Longer than a client has who may not come in any more.
+        let pause = || std::thread::sleep(Duration::from_millis(1200));
+        if protocol == "h2" {
+            let mut frames = Frames::begin(client);
+            frames.ask(1);
+            sidecar.wait_for("app exited");
+            pause();
+            frames.give_room(0, 1 << 20);
+            frames.give_room(1, 1 << 20);
+            assert_eq!(frames.answer(1).len(), length);
+        } else {
+            let mut talk = Talk::of(client);
+            talk.send(GET);
+            talk.head();
+            let mut taken = 0;
+            while sidecar.lines_of("app exited").is_empty() {
+                taken += talk.take(32 << 10).len();
+            }
+            pause();
+            talk.take(length - taken);
+            assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+        }
+        let request = &sidecar.lines_eventually("request completed", 1)[0];
+        assert_eq!((&request["status"], &request["reason"]), (&200.into(), &serde_json::Value::Null), "{request}");
+        assert_eq!(sidecar.exited().code(), Some(0));
     }
 }

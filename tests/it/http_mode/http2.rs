@@ -23,6 +23,12 @@ use crate::support::client::connector;
 use crate::support::eventually;
 use crate::support::http_app::{HttpApp, Reply};
 use client::{H2, post, request};
+use frames::Frames;
+
+/// A client that writes its frames itself.
+pub(super) fn frames(front: &Front) -> Frames {
+    Frames::begin(front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap())
+}
 
 fn h2(front: &Front) -> H2 {
     H2::connect(&front.connector().alpn(&["h2"]), front.sidecar.addr())

@@ -1,5 +1,8 @@
 //! Which streams wait for room, and how long.
 
+use std::collections::VecDeque;
+use std::task::Wake;
+
 use hyper::body::Buf;
 
 use super::*;
@@ -17,9 +20,9 @@ fn what_is_kept_of_answers_counts_until_it_is_sent() {
     let (one, other) =
         (stream_backlog.fill(Bytes::from(vec![0; 8 * 1024])), stream_backlog.fill(Bytes::from_static(b"x")));
     assert!(backlog.is_large() && !stream_backlog.holds_end_back());
-    assert_eq!((backlog.budget.held(), one.remaining()), (8 * 1024 + 1, 8 * 1024));
+    assert_eq!((backlog.budget.held(), one.remaining()), (8 * 1024 + 1 + 2 * PART_SLOT, 8 * 1024));
     drop(one);
-    assert_eq!((backlog.is_large(), backlog.budget.held()), (false, 1));
+    assert_eq!((backlog.is_large(), backlog.budget.held()), (false, 1 + PART_SLOT));
     drop(other);
     let large = stream_backlog.fill(Bytes::from(vec![0; ENDED_EARLY + 1]));
     let mut cx = Context::from_waker(Waker::noop());
@@ -29,6 +32,40 @@ fn what_is_kept_of_answers_counts_until_it_is_sent() {
     drop(large);
     assert!(stream_backlog.poll_end(&mut cx).is_ready());
     assert_eq!((backlog.budget.held(), backlog.kept.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[test]
+fn no_more_parts_of_an_answer_are_kept_than_their_memory_allows_however_small_they_are() {
+    for limit in [None, Some(1 << 20)] {
+        let backlog = backlog(limit);
+        let stream_backlog = Arc::new(StreamBacklog::new(&backlog, Admission::Only));
+        let (woken, mut parts) = (Arc::new(WakeCount::default()), VecDeque::new());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        while stream_backlog.poll_room(&mut cx).is_ready() {
+            parts.push_back(stream_backlog.fill(Bytes::from_static(b"x")));
+        }
+        assert!((32..=128).contains(&parts.len()), "{}", parts.len());
+        assert!(stream_backlog.waits.load(Ordering::Relaxed));
+        let all = parts.len();
+        while woken.0.load(Ordering::Relaxed) == 0 {
+            parts.pop_front().expect("it is never woken");
+        }
+        assert_eq!(parts.len(), all / 2);
+        assert!(stream_backlog.poll_room(&mut cx).is_ready());
+        drop(parts);
+        assert_eq!((backlog.budget.held(), woken.0.load(Ordering::Relaxed)), (0, 1));
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct WakeCount(AtomicUsize);
+
+impl Wake for WakeCount {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Says that a future was dropped.

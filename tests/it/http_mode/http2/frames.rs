@@ -399,7 +399,7 @@ impl Frames {
     }
 
     /// The next GOAWAY: the last stream that is served, and why.
-    pub(super) fn goaway(&mut self) -> (u32, u32) {
+    pub(in crate::http_mode) fn goaway(&mut self) -> (u32, u32) {
         let frame = self.next(|frame| frame.kind == GOAWAY);
         let number = |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap());
         (number(0), number(4))

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::super::Front;
+use super::frames;
 use super::frames::Frames;
 use crate::clients::{Backend, someone};
 use crate::support::app::App;
@@ -11,10 +12,6 @@ use crate::support::http_app::HttpApp;
 
 /// REFUSED_STREAM (RFC 9113, 7): it was not looked at, and may be asked for again.
 const REFUSED_STREAM: u32 = 7;
-
-fn frames(front: &Front) -> Frames {
-    Frames::begin(front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap())
-}
 
 #[test]
 fn clients_may_begin_so_many_requests_at_once_as_there_is_memory_for_and_six_in_the_end() {

@@ -4,13 +4,9 @@ use std::io::{Read, Write};
 
 use super::super::talk::Talk;
 use super::super::{Front, asked};
-use super::frames::Frames;
+use super::frames;
 use crate::support::client::Ending;
 use crate::support::http_app::HttpApp;
-
-fn frames(front: &Front) -> Frames {
-    Frames::begin(front.connector().alpn(&["h2"]).connect(front.sidecar.addr()).unwrap())
-}
 
 #[test]
 fn an_answer_that_comes_in_the_middle_of_a_body_is_whole_before_its_stream_is_let_go() {
