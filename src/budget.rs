@@ -71,11 +71,6 @@ impl MemoryBudget {
         self.free() < self.limit / 2
     }
 
-    /// Whether no more than this part of it is spent: one in so many.
-    pub fn has_spent_at_most(&self, one_in: usize) -> bool {
-        self.held() <= self.limit / one_in
-    }
-
     /// What one connection should hold of it at most, in bytes.
     pub fn share(&self) -> usize {
         self.free() / SHARE_DIVISOR
@@ -111,13 +106,7 @@ impl Reservation {
     /// # Errors
     /// [`BudgetExceeded`]; the reservation is then what it was.
     pub fn try_resize_for_first(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
-        let more = bytes.saturating_sub(self.bytes);
-        let most = self.budget.limit.saturating_add(self.budget.limit / 2);
-        if more > 0 && self.budget.held().saturating_add(more) > most {
-            return Err(BudgetExceeded);
-        }
-        self.set(bytes);
-        Ok(())
+        self.try_resize_within(bytes, self.budget.limit.saturating_add(self.budget.limit / 2))
     }
 
     /// Reserves `bytes` in all for what ends soon, of however few: as long as no more than three quarters are spent then.
@@ -125,8 +114,21 @@ impl Reservation {
     /// # Errors
     /// [`BudgetExceeded`]; the reservation is then what it was.
     pub fn try_resize_for_moment(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        self.try_resize_within(bytes, self.budget.limit - self.budget.limit / 4)
+    }
+
+    /// Reserves `bytes` in all for what only makes something faster: as long as no more than a quarter is spent then.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`]; the reservation is then what it was.
+    pub fn try_resize_for_speed(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        self.try_resize_within(bytes, self.budget.limit / 4)
+    }
+
+    /// Reserves `bytes` in all as long as no more than `most` are held by all then.
+    fn try_resize_within(&mut self, bytes: usize, most: usize) -> Result<(), BudgetExceeded> {
         let more = bytes.saturating_sub(self.bytes);
-        if more > 0 && self.budget.held().saturating_add(more) > self.budget.limit - self.budget.limit / 4 {
+        if more > 0 && self.budget.held().saturating_add(more) > most {
             return Err(BudgetExceeded);
         }
         self.set(bytes);
@@ -213,6 +215,18 @@ mod tests {
         other.try_resize_for_moment(50).unwrap();
         one.try_resize_for_moment(600).unwrap();
         assert_eq!(budget.held(), 650);
+    }
+
+    #[test]
+    fn what_only_makes_something_faster_may_have_a_quarter_of_it() {
+        let budget = budget(1000);
+        let (mut one, mut other) = (budget.reservation(), budget.reservation());
+        one.try_resize_for_speed(200).unwrap();
+        assert_eq!(other.try_resize_for_speed(51), Err(BudgetExceeded));
+        other.set(600);
+        one.try_resize_for_speed(0).unwrap();
+        assert_eq!(one.try_resize_for_speed(1), Err(BudgetExceeded));
+        assert_eq!(budget.held(), 600);
     }
 
     #[test]

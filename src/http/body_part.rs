@@ -2,60 +2,64 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::budget::MemoryBudget;
+use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 
-/// What is read at a time, in bytes, as long as nothing is known of whoever takes it. hyper gives a read more room when one has filled it: one byte
-/// less than 16 KiB, and that is where it stays.
+/// What is read at a time, in bytes, where nobody says how much is taken.
 const PART: usize = 16 * 1024 - 1;
 
 /// The same while memory is short.
 const PART_WHILE_SHORT: usize = 4 * 1024;
 
+/// The same as long as nothing is known of whoever takes it. hyper gives a read more room when one has filled it: this is one byte less than what
+/// it begins with, and that is where it stays.
+pub(super) const FIRST_PART: usize = 8 * 1024 - 1;
+
 /// How often that is doubled for whoever takes all that it is given at once: nearly 64 KiB, which the session of TLS seals and opens at a time.
 /// Every part costs a turn of either side, and a call of the kernel for reading and one for writing.
-const MAX_DOUBLINGS: u8 = 2;
+const MAX_DOUBLINGS: u8 = 3;
 
-/// The part of the budget, one in so many, of which no more may be spent where it is doubled so often: whoever stops reading keeps such a part.
-const SPENT_AT_MOST: [usize; MAX_DOUBLINGS as usize] = [8, 32];
+/// So many parts are held of a body once it is not taken any more: one that is being sent, the next one, the room that hyper has for another, and
+/// what the session of TLS has made of the first. Those that are larger than the first ones are reserved while they are taken.
+const PARTS_HELD: usize = 4;
+
+/// Bytes of the head of an answer over HTTP/1.1 for which every connection has room.
+pub(crate) const FREE_ANSWER_HEAD: usize = 8 * 1024;
+
+/// The head of an answer is held as it came, as it is written, in a buffer that doubles, and as it is sealed.
+pub(crate) const ANSWER_HEAD_COPIES: usize = 4;
 
 /// How much is read at a time of a connection, as whoever takes what is read of it goes along.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct PartSize(Arc<PartState>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PartState {
-    /// The most that it may be, in bytes.
-    most: usize,
     doublings: AtomicU8,
     /// Bytes that were read last.
     last: AtomicUsize,
-}
-
-impl Default for PartSize {
-    fn default() -> Self {
-        Self::up_to(usize::MAX)
-    }
+    /// What parts take that are larger than the first ones, or a head that is read; without it nobody counts that.
+    grown: Option<Mutex<Reservation>>,
+    /// A head is read, of which so many bytes have come.
+    head: AtomicUsize,
+    is_head: AtomicBool,
 }
 
 impl PartSize {
-    /// Of no more than `most` bytes.
-    pub(crate) fn up_to(most: usize) -> Self {
-        Self(Arc::new(PartState { most, doublings: AtomicU8::default(), last: AtomicUsize::default() }))
+    /// What is read is held to `budget`.
+    pub(crate) fn of(budget: &Arc<MemoryBudget>) -> Self {
+        let grown = budget.limit().map(|_| Mutex::new(budget.reservation()));
+        Self(Arc::new(PartState { grown, ..PartState::default() }))
     }
 
     /// What is read at a time, in bytes, by whoever is held to `budget`.
     fn bytes(&self, budget: &MemoryBudget) -> usize {
-        let allowed = SPENT_AT_MOST.iter().take_while(|one_in| budget.has_spent_at_most(**one_in)).count();
-        match allowed.min(self.0.doublings.load(Ordering::Relaxed).into()) {
-            0 => body_part(Some(budget)),
-            doublings => (((PART + 1) << doublings) - 1).min(self.0.most),
-        }
+        if budget.is_under_pressure() { PART_WHILE_SHORT } else { doubled(self.0.doublings.load(Ordering::Relaxed)) }
     }
 
     /// As [`poll_read_part`], by parts of this size.
@@ -67,22 +71,57 @@ impl PartSize {
         budget: &MemoryBudget,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = poll_read_up_to(self.bytes(budget), stream, cx, buf);
-        if read.is_ready() {
-            self.0.last.store(buf.filled().len() - before, Ordering::Relaxed);
+        ready!(poll_read_up_to(self.bytes(budget), stream, cx, buf))?;
+        let read = buf.filled().len() - before;
+        self.0.last.store(read, Ordering::Relaxed);
+        if self.0.is_head.load(Ordering::Relaxed) && !self.has_room_for_head(read) {
+            let why = "memory is short, and the head is long";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, why)));
         }
-        read
+        Poll::Ready(Ok(()))
+    }
+
+    /// What is read from now on is the head of a message, until [`PartSize::end_head`].
+    pub(crate) fn begin_head(&self) {
+        self.0.head.store(0, Ordering::Relaxed);
+        self.0.is_head.store(true, Ordering::Relaxed);
+    }
+
+    /// Whoever has it accounts for it from now on.
+    pub(crate) fn end_head(&self) {
+        self.0.is_head.store(false, Ordering::Relaxed);
+        if self.0.head.swap(0, Ordering::Relaxed) > FREE_ANSWER_HEAD {
+            self.reserve(|grown| grown.try_resize(0));
+        }
+    }
+
+    /// Whether there is memory for a head of which `read` bytes more have come.
+    fn has_room_for_head(&self, read: usize) -> bool {
+        let all = self.0.head.fetch_add(read, Ordering::Relaxed) + read;
+        all <= FREE_ANSWER_HEAD || self.reserve(|grown| grown.try_resize(ANSWER_HEAD_COPIES * all))
     }
 
     /// All that was read was taken at once: twice as much is read at a time, within limits.
     pub(super) fn grow(&self) {
-        let doublings = self.0.doublings.load(Ordering::Relaxed);
-        self.0.doublings.store(MAX_DOUBLINGS.min(doublings + 1), Ordering::Relaxed);
+        let doublings = self.0.doublings.load(Ordering::Relaxed) + 1;
+        if doublings <= MAX_DOUBLINGS
+            && self.reserve(|grown| grown.try_resize_for_speed(PARTS_HELD * doubled(doublings)))
+        {
+            self.0.doublings.store(doublings, Ordering::Relaxed);
+        }
     }
 
     /// Something of it waits, or nobody takes it any more: as little as at first is read at a time.
     pub(super) fn shrink(&self) {
-        self.0.doublings.store(0, Ordering::Relaxed);
+        if self.0.doublings.swap(0, Ordering::Relaxed) > 0 {
+            self.reserve(|grown| grown.try_resize(0));
+        }
+    }
+
+    /// Whether there is memory for what is asked for.
+    fn reserve(&self, ask: impl FnOnce(&mut Reservation) -> Result<(), BudgetExceeded>) -> bool {
+        let Some(grown) = &self.0.grown else { return true };
+        ask(&mut grown.lock().unwrap_or_else(PoisonError::into_inner)).is_ok()
     }
 
     /// What the last part takes that was read, or the next one if that is more, in bytes.
@@ -93,6 +132,11 @@ impl PartSize {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
+}
+
+/// The first part, doubled so often, in bytes.
+fn doubled(times: u8) -> usize {
+    ((FIRST_PART + 1) << times) - 1
 }
 
 /// What is read of a body at a time by whoever is held to `budget`, in bytes; `None`: to nothing.
@@ -110,18 +154,12 @@ pub(crate) fn poll_read_part(
     poll_read_up_to(body_part(budget), stream, cx, buf)
 }
 
-fn poll_read_up_to(
+pub(super) fn poll_read_up_to(
     most: usize,
     stream: Pin<&mut impl AsyncRead>,
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
-    if buf.remaining() <= most {
-        return stream.poll_read(cx, buf);
-    }
-    let mut space = ReadBuf::new(buf.initialize_unfilled_to(most));
-    let read = stream.poll_read(cx, &mut space);
-    let filled = space.filled().len();
-    buf.advance(filled);
-    read
+    // It leaves alone what it does not fill: memory that was never written to is none.
+    Pin::new(&mut stream.take(most as u64)).poll_read(cx, buf)
 }

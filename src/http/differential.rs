@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::head_rules::{HeadRules, HttpRole, MAX_HEAD};
 use super::head_scan::{BodyLength, RequestHead, RequestScan};
-use super::scanned_stream::{PeerClosed, ScannedStream};
+use super::scanned_stream::{RequestSource, ScannedStream};
 use crate::budget::Budgets;
 
 /// How often everybody has their turn until all that can be answered is.
@@ -35,7 +35,7 @@ struct ReadRequest {
     body: Option<usize>,
 }
 
-impl PeerClosed for DuplexStream {
+impl RequestSource for DuplexStream {
     fn has_peer_closed(&self) -> bool {
         false
     }

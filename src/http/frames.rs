@@ -120,6 +120,11 @@ impl FrameScan {
         Self { at: FramePosition::Other, left: 0, header: [0; HEADER], filled: 0, length: 0, before: 0, stream: 0 }
     }
 
+    /// Bytes to come of the frame that is under way.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
     /// Whether a frame may begin here.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.left == 0 && self.filled == 0

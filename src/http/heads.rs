@@ -41,6 +41,10 @@ impl Drop for RequestInFlight {
 }
 
 impl HeadQueue {
+    fn is_busy(&self) -> bool {
+        self.in_flight > 0 || self.is_blocked
+    }
+
     fn wake(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -72,11 +76,17 @@ impl RequestHeads {
         self.lock().in_flight > 0
     }
 
-    /// The same; who reads is woken once it is.
-    pub(super) fn is_busy(&self, cx: &Context<'_>) -> bool {
+    /// Whether another request has to wait: one is not answered yet, or an answer was not sent yet, so that those of a client who takes none do
+    /// not pile up.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().is_busy()
+    }
+
+    /// The same; who reads is woken once it need not.
+    pub(super) fn poll_busy(&self, cx: &Context<'_>) -> bool {
         let mut lock = self.lock();
         lock.reader = Some(cx.waker().clone());
-        lock.in_flight > 0
+        lock.is_busy()
     }
 
     /// Whether a head has begun that is not whole.
@@ -86,7 +96,9 @@ impl RequestHeads {
 
     /// Whether not all that was written has been sent.
     pub(super) fn note_blocked(&self, is_blocked: bool) {
-        self.lock().is_blocked = is_blocked;
+        let mut lock = self.lock();
+        lock.is_blocked = is_blocked;
+        lock.wake();
     }
 
     /// Whether nothing is under way: every request was answered, all of that was sent, and nothing of another one has come.

@@ -30,13 +30,14 @@ pub(crate) mod stream_memory;
 mod trailers;
 mod unread_body;
 mod unsent_bytes;
+mod untaken_frames;
 mod waiting_frames;
 mod web_socket_ender;
 
 pub(crate) use body_lookahead::BodyLookahead;
 #[cfg(test)]
 pub(crate) use body_part::body_part;
-pub(crate) use body_part::{PartSize, poll_read_part};
+pub(crate) use body_part::{ANSWER_HEAD_COPIES, FREE_ANSWER_HEAD, PartSize, poll_read_part};
 pub(crate) use certain_path::certain_part;
 pub(crate) use counted_bytes::CountedBytes;
 pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, FrameStart, NO_ROOM, TooManyControlFrames};
@@ -56,8 +57,9 @@ pub(crate) use response_check::{
 };
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};
-pub(crate) use scanned_stream::{PeerClosed, ScannedStream};
+pub(crate) use scanned_stream::{RequestSource, ScannedStream};
 pub(crate) use trailers::{may_be_trailer, remove_from_trailers, retain_trailer_names, retain_trailers};
 pub(crate) use unsent_bytes::{BodyPace, UnsentBytes};
+pub(crate) use untaken_frames::{AnswerFrames, UntakenFrames};
 pub(crate) use waiting_frames::{FrameSlots, TooManyWaitingFrames, WaitingFrames};
 pub(crate) use web_socket_ender::WebSocketEnder;

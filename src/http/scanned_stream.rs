@@ -24,12 +24,17 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r
 const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n";
 
 /// The most that is read of what follows a head that may switch, before it is answered.
-const MAX_EARLY: usize = 16 * 1024;
+const MAX_EARLY: usize = 4 * 1024;
 
-/// A socket whose peer may have closed its sending.
-pub(crate) trait PeerClosed {
-    /// Whether it sends nothing more, whatever it has sent before.
+/// A socket that requests come by.
+pub(crate) trait RequestSource {
+    /// Whether its peer sends nothing more, whatever it has sent before.
     fn has_peer_closed(&self) -> bool;
+
+    /// Bytes that it holds of what has come and was not read.
+    fn unread(&self) -> usize {
+        0
+    }
 }
 
 /// `S`, read request by request.
@@ -78,8 +83,8 @@ impl<S> ScannedStream<S> {
             scan: RequestScan::default(),
             heads: RequestHeads::default(),
             held: Vec::new(),
+            part: PartSize::of(reservation.budget()),
             reservation,
-            part: PartSize::default(),
             cleared: 0,
             head_timeout,
             timer: None,
@@ -120,7 +125,7 @@ impl<S> ScannedStream<S> {
     /// Judges `bytes` that were not handed on yet; how many of them may be.
     fn pass(scan: &mut RequestScan, rules: &HeadRules, heads: &RequestHeads, bytes: &[u8]) -> usize {
         // One at a time: hyper notices that an app has gone as long as it has nothing more to read.
-        let may_begin = usize::from(!heads.is_in_flight());
+        let may_begin = usize::from(!heads.is_busy());
         let passed = scan.pass(rules, bytes, may_begin, |head| heads.push(head));
         if passed.is_broken {
             heads.note_broken();
@@ -146,8 +151,11 @@ impl<S> ScannedStream<S> {
 
     /// Keeps `read` for later.
     fn hold(&mut self, read: &[u8]) {
-        self.held.extend_from_slice(read);
-        self.reservation.set(self.held.capacity());
+        if !read.is_empty() {
+            // Whoever sends it may have us keep it as long as a head may take: not twice of it.
+            self.held.reserve_exact(read.len());
+            self.held.extend_from_slice(read);
+        }
     }
 
     /// Hands on what may be.
@@ -161,8 +169,15 @@ impl<S> ScannedStream<S> {
         if self.held.is_empty() {
             // A connection that waits keeps nothing of it.
             self.held = Vec::new();
-            self.reservation.set(0);
         }
+    }
+
+    /// Accounts for what is held, here and below.
+    fn account(&mut self)
+    where
+        S: RequestSource,
+    {
+        self.reservation.set(self.held.capacity() + self.stream.unread());
     }
 
     /// While what follows has to wait: an app that goes away is noticed, and what it sends early is kept, within bounds. One that has sent
@@ -200,7 +215,7 @@ impl<S> ScannedStream<S> {
     /// Whether the app has gone, where that is not noticed by reading.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool
     where
-        S: PeerClosed,
+        S: RequestSource,
     {
         if std::mem::take(&mut self.is_awaited) || !self.heads.is_in_flight() {
             self.look.rest();
@@ -230,7 +245,6 @@ impl<S> ScannedStream<S> {
         self.heads.push(Err(why));
         self.scan.give_up();
         self.held = stand_in_for(&self.held[self.cleared..]).to_vec();
-        self.reservation.set(self.held.capacity());
         self.cleared = self.held.len();
     }
 }
@@ -241,10 +255,11 @@ fn stand_in_for(head: &[u8]) -> &'static [u8] {
     if head.trim_ascii_start().starts_with(b"HEAD ") { STAND_IN_FOR_HEAD } else { STAND_IN }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for ScannedStream<S> {
+impl<S: AsyncRead + RequestSource + Unpin> AsyncRead for ScannedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = this.poll_requests(cx, buf);
+        this.account();
         this.notify_partial();
         read
     }
@@ -275,7 +290,7 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
                 // It has got its answer, and there is nothing more to be said.
                 RequestScan::Refused => return Poll::Pending,
                 RequestScan::Head(_) if !this.held.is_empty() => {
-                    if this.heads.is_busy(cx) {
+                    if this.heads.poll_busy(cx) {
                         return this.poll_early(cx, buf);
                     }
                     this.pass_held();
@@ -326,7 +341,7 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + PeerClosed + Unpin> AsyncWrite for ScannedStream<S> {
+impl<S: AsyncWrite + RequestSource + Unpin> AsyncWrite for ScannedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);

@@ -9,8 +9,8 @@
 //! | a head that is not whole | [`HEAD_GROWTH`] times what was read of it, [`LIST_GROWTH`] times [`max_header_list`] at most, and what was not read twice | as it comes, beyond [`FREE_HEAD`] ([`of_unfinished_head`]) |
 //! | heads that nobody has judged | that of [`UNJUDGED`] bytes and what came in the same read | not: no more is read before they were |
 //! | heads | [`MAX_STREAMS`] · [`HEAD_COPIES`] · `--http-max-head` | from a request to the end of its answer ([`of_request`]) |
-//! | bodies that the app has not taken | [`MAX_STREAMS`] · [`CLIENT_STREAM_WINDOW`], and [`CLIENT_CONNECTION_WINDOW`] of all | as heads |
-//! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each, and [`READ_BUFFER`] beyond [`FREE_PINS`] of each stream where other bytes came between them | as they come (`WaitingFrames`) |
+//! | bodies that the app has not taken | [`MAX_STREAMS`] · [`client_stream_window`], and [`CLIENT_CONNECTION_WINDOW`] of all | as heads |
+//! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each, and [`READ_BUFFER`] beyond [`free_pins`] of each stream where other bytes came between them | as they come (`WaitingFrames`) |
 //! | trailers that the app has not taken | [`HEAD_GROWTH`] times what came of them | as they come, beyond [`FREE_TRAILERS`] each (`WaitingFrames`) |
 //! | heads of answers that the client has not taken | [`MAX_STREAMS`] · [`HEAD_COPIES`] · 64 KiB | as they are handed to h2, beyond [`FREE_HEAD`] each (`StreamBacklog`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`max_send_buffer`] | as they are read from the app (`ResponseBacklog`) |
@@ -37,7 +37,7 @@ const FAIRNESS: usize = 4;
 /// The part of the budget for streams that is kept free of connections which nobody uses: one in so many.
 const SPARE_DIVISOR: usize = 4;
 
-/// What a connection takes beyond what any has room for (`MEMORY_PER_CONNECTION`), in bytes: h2's buffers and tables, and the streams that everybody
+/// What a connection takes beyond what any has room for (`ConnectionCost`), in bytes: h2's buffers and tables, and the streams that everybody
 /// may have.
 const CONNECTION: usize = 32 * 1024;
 
@@ -106,8 +106,10 @@ pub(crate) const MAX_UNSETTLED: usize = 192 * 1024;
 /// What a small frame that waits may keep beside its slot, in bytes: it is a part of the buffer that it was read into.
 pub(crate) const READ_BUFFER: usize = 8 * 1024;
 
-/// Frames of one stream that may do so within what counts for its body.
-pub(crate) const FREE_PINS: usize = CLIENT_STREAM_WINDOW as usize / READ_BUFFER;
+/// Frames of one stream that may do so within what counts for its body, where all connections together hold `limit`.
+pub(crate) fn free_pins(limit: Option<usize>) -> usize {
+    client_stream_window(limit) as usize / READ_BUFFER
+}
 
 /// Bytes of heads that may have come and that nobody has judged, before no more is read.
 pub(crate) const UNJUDGED: usize = 2 * 1024;
@@ -137,7 +139,16 @@ pub(crate) const HEAD_COPIES: usize = 2;
 
 /// What a client may send of one request before the app has taken it, in bytes. Small, because each frame of it takes some hundred bytes more, however
 /// little is in it.
-pub(crate) const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
+const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same where memory is short from the beginning: each connection is to have room for the body of one request, which counts before it comes.
+const LEAST_CLIENT_STREAM_WINDOW: usize = 24 * 1024;
+
+/// What a client may send of one request before the app has taken it, where all connections together hold `limit`, in bytes.
+pub(crate) fn client_stream_window(limit: Option<usize>) -> u32 {
+    let part = limit.map_or(usize::MAX, |limit| (limit / ANSWER_DIVISOR).max(LEAST_CLIENT_STREAM_WINDOW));
+    u32::try_from(part).unwrap_or(u32::MAX).min(CLIENT_STREAM_WINDOW)
+}
 
 /// What a client may send of all its requests before the app has taken it, in bytes. It is large because h2 judges by it how many small frames
 /// are abuse: what fills one stream's window with messages of eight bytes must not be.
@@ -188,9 +199,10 @@ pub(crate) fn header_table_size(limit: Option<usize>) -> Option<u32> {
     limit.map(|_| 0)
 }
 
-/// What the head of a request takes, which has `head` bytes, and its body, which has `body`, in bytes; `None`: nobody knows how many.
-pub(crate) fn of_request(head: usize, body: Option<u64>) -> usize {
-    let most = CLIENT_STREAM_WINDOW as usize;
+/// What the head of a request takes, which has `head` bytes, and its body, which has `body`, in bytes; `None`: nobody knows how many. All
+/// connections together hold `limit`.
+pub(crate) fn of_request(head: usize, body: Option<u64>, limit: Option<usize>) -> usize {
+    let most = client_stream_window(limit) as usize;
     HEAD_COPIES * head + body.and_then(|length| usize::try_from(length).ok()).unwrap_or(most).min(most)
 }
 

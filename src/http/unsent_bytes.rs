@@ -7,11 +7,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::body_part::PartSize;
+use super::body_part::{FIRST_PART, PartSize};
 use crate::budget::MemoryBudget;
 
 /// What may wait to be sent while one more part is handed on, in bytes: small parts go out together.
-const ENOUGH: usize = 8 * 1024;
+const ENOUGH: usize = FIRST_PART;
 
 /// The bytes of a message that were handed to whoever sends it and were not sent yet.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +118,7 @@ impl Drop for BodyPace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Budgets;
+    use crate::budget::{Budgets, Reservation};
 
     #[test]
     fn the_next_part_has_to_wait_until_what_was_handed_on_is_sent() {
@@ -134,16 +134,26 @@ mod tests {
     }
 
     #[test]
-    fn the_more_is_held_of_the_memory_the_smaller_are_the_parts() {
+    fn parts_grow_only_as_long_as_a_quarter_of_the_memory_has_room_for_all_that_may_be_kept_of_them() {
         let budget = Budgets::new(None, Some(1 << 20)).backlogs;
-        let (mut held, source) = (budget.reservation(), PartSize::default());
-        (0..3).for_each(|_| source.grow());
-        let mut sizes = Vec::new();
-        for one_in in [32, 31, 8, 7, 1] {
-            held.set((1 << 20) / one_in);
-            sizes.push(source.kept(&budget) / 1000);
-        }
-        assert_eq!(sizes, [65, 32, 32, 16, 4]);
+        let (mut held, source) = (budget.reservation(), PartSize::of(&budget));
+        let sizes = |held: &mut Reservation, others: usize| {
+            held.set(others);
+            source.shrink();
+            (0..4).for_each(|_| source.grow());
+            source.kept(&budget) / 1000
+        };
+        let quarter = 256 << 10;
+        assert_eq!(sizes(&mut held, 0), 65);
+        assert!(budget.held() <= quarter && !budget.is_under_pressure());
+        assert_eq!(sizes(&mut held, 1000), 32);
+        assert_eq!(sizes(&mut held, quarter - (64 << 10)), 16);
+        assert_eq!(sizes(&mut held, quarter), 8);
+        assert_eq!(sizes(&mut held, 3 * quarter), 4, "memory is short");
+        held.set(0);
+        source.grow();
+        drop(source);
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]
@@ -159,19 +169,20 @@ mod tests {
             pace.add(bytes);
             unsent.clear();
         };
-        assert_eq!(source.kept(&budget), 16 * 1024 - 1);
-        assert_eq!(sizes(&|| at_once(100)), 16 * 1024 - 1, "small messages tell nothing");
+        assert_eq!(source.kept(&budget), 8 * 1024 - 1);
+        assert_eq!(sizes(&|| at_once(100)), 8 * 1024 - 1, "small messages tell nothing");
+        assert_eq!(sizes(&|| at_once(8 * 1024 - 1)), 16 * 1024 - 1);
         assert_eq!(sizes(&|| at_once(16 * 1024 - 1)), 32 * 1024 - 1);
         assert_eq!(sizes(&|| at_once(32 * 1024 - 1)), 64 * 1024 - 1);
         assert_eq!(sizes(&|| at_once(64 * 1024 - 1)), 64 * 1024 - 1, "that is the most");
         pace.add(64 * 1024 - 1);
-        assert_eq!(sizes(&|| unsent.note_waiting()), 16 * 1024 - 1);
-        assert_eq!(sizes(&|| unsent.clear()), 16 * 1024 - 1, "it has waited");
-        assert_eq!(sizes(&|| at_once(16 * 1024 - 1)), 32 * 1024 - 1);
+        assert_eq!(sizes(&|| unsent.note_waiting()), 8 * 1024 - 1);
+        assert_eq!(sizes(&|| unsent.clear()), 8 * 1024 - 1, "it has waited");
+        assert_eq!(sizes(&|| at_once(8 * 1024 - 1)), 16 * 1024 - 1);
         drop(pace);
-        assert_eq!(source.kept(&budget), 16 * 1024 - 1);
+        assert_eq!(source.kept(&budget), 8 * 1024 - 1);
         unsent.add(ENOUGH);
         unsent.clear();
-        assert_eq!(source.kept(&budget), 16 * 1024 - 1, "it is nothing to whoever sends another message");
+        assert_eq!(source.kept(&budget), 8 * 1024 - 1, "it is nothing to whoever sends another message");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use super::frames::{CONTINUATION, DATA, FrameStart, HEADERS};
-use super::stream_memory::{FRAME_SLOT, FREE_PINS, FREE_TRAILERS, READ_BUFFER, of_head};
+use super::stream_memory::{FRAME_SLOT, FREE_TRAILERS, READ_BUFFER, free_pins, of_head};
 use crate::budget::{BudgetExceeded, Reservation};
 
 /// Slots are accounted for by so many at a time, and the first ones not at all: a connection without small frames needs no more.
@@ -102,7 +102,8 @@ impl FrameSlots {
         let waiting = self.waiting.add(frames);
         // The first one shares its buffer with nothing that waits.
         self.gap = if waiting <= frames { 0 } else { self.gap.max(gap) };
-        let pins = waiting.saturating_sub(FREE_PINS * streams.max(1));
+        let free = free_pins(self.reservation.budget().limit());
+        let pins = waiting.saturating_sub(free * streams.max(1));
         let pinned = (pins * self.gap).next_multiple_of(STEP * FRAME_SLOT);
         if waiting <= self.most && pinned == 0 && self.reservation.bytes() == 0 {
             return Ok(());

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::rejection::EndpointRejection;
 use super::response::{for_hyper, on_the_wire};
 use super::service::{IdentityService, MAX_CONNECTIONS};
-use crate::http::{HeadRejection, HeadRules, PeerClosed, ScannedStream};
+use crate::http::{HeadRejection, HeadRules, RequestSource, ScannedStream};
 use crate::listener::{LimitedListener, ListenSocket, Service, Slot};
 use crate::telemetry::TokenRequestResult;
 
@@ -46,7 +46,7 @@ const MAX_LINGER_BYTES: u64 = 256 * 1024;
 const MAX_HEAD_BYTES: usize = 8192;
 
 /// A connection of somebody on this machine.
-pub(super) trait LocalStream: AsyncRead + AsyncWrite + PeerClosed + Unpin + Send + 'static {
+pub(super) trait LocalStream: AsyncRead + AsyncWrite + RequestSource + Unpin + Send + 'static {
     /// Who has connected, as the kernel says; `None`: it does not know.
     fn peer_uid(&self) -> Option<io::Result<u32>>;
 
@@ -55,13 +55,13 @@ pub(super) trait LocalStream: AsyncRead + AsyncWrite + PeerClosed + Unpin + Send
 }
 
 /// Whoever has asked is answered, whether it waits for that or not: an answer comes at once.
-impl PeerClosed for TcpStream {
+impl RequestSource for TcpStream {
     fn has_peer_closed(&self) -> bool {
         false
     }
 }
 
-impl PeerClosed for UnixStream {
+impl RequestSource for UnixStream {
     fn has_peer_closed(&self) -> bool {
         false
     }

@@ -18,6 +18,9 @@ use crate::io::Outgoing;
 /// bytes): a second one, of what is too much, would wake the receiver a second time. That is a tenth of the cost of a download.
 pub const READ: usize = 64 * 1024 - 512;
 
+/// Bytes read at a time to find out whether there is something to read: whoever reads it is not there yet, and they are kept until then.
+pub const FIRST_READ: usize = 4 * 1024;
+
 /// The largest TLS record on the wire: header, 16 KiB, and the expansion TLS 1.2 allows (RFC 5246, 6.2.3).
 pub const RECORD: usize = 5 + 16 * 1024 + 2048;
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::buffers;
-use super::buffers::READ;
+use super::buffers::FIRST_READ;
 use crate::sys::socket;
 
 /// A client's connection without TLS.
@@ -54,6 +54,11 @@ impl PlainStream {
         if self.is_drained() && !self.is_read_closed() { self.poll_hold_more(cx) } else { Poll::Ready(()) }
     }
 
+    /// Bytes of what has come and was not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.held.capacity()
+    }
+
     /// Since when there are bytes that came while somebody waited for them, if there are any.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         self.since.filter(|_| !self.is_drained())
@@ -95,7 +100,7 @@ impl PlainStream {
     /// Reads once, and keeps what comes.
     fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         buffers::with(|buffers| {
-            let mut space = ReadBuf::new(&mut buffers.input[..READ]);
+            let mut space = ReadBuf::new(&mut buffers.input[..FIRST_READ]);
             ready!(self.poll_socket(cx, &mut space));
             if self.is_drained() {
                 self.since = Some(Instant::now());

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Slots;
 use crate::budget::Budgets;
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::sys::limits;
 
 /// Descriptors that are not for connections: listeners, the runtime's, files that are read.
@@ -25,8 +25,34 @@ const IDLE_CONNECTION_BYTES: u64 = 12 * 1024;
 /// What a relay may hold however short memory is, in bytes: the record that the client is sending, and a small read from the app.
 const RELAY_BYTES: u64 = 24 * 1024;
 
-/// What a connection costs at most once the budgets are spent, in bytes.
-pub(crate) const MEMORY_PER_CONNECTION: u64 = IDLE_CONNECTION_BYTES + RELAY_BYTES;
+/// What takes the place of that where requests are served, in bytes: two connections on which hyper speaks, the rest of a record, and of either
+/// message a part that is on its way.
+const HTTP_SERVING_BYTES: u64 = 52 * 1024;
+
+/// What is done with clients' connections, and what one costs at most once the budgets are spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionCost {
+    /// Bytes are carried.
+    Relay,
+    /// Requests are served, at some listener at least.
+    Http,
+}
+
+impl ConnectionCost {
+    /// That of what `config` says.
+    pub fn of(config: &Config) -> Self {
+        if config.listeners.iter().any(|listener| listener.http.is_some()) { Self::Http } else { Self::Relay }
+    }
+
+    /// In bytes.
+    pub(crate) fn bytes(self) -> u64 {
+        IDLE_CONNECTION_BYTES
+            + match self {
+                Self::Relay => RELAY_BYTES,
+                Self::Http => HTTP_SERVING_BYTES,
+            }
+    }
+}
 
 /// The app shares our memory limit. Connections may have three of so many parts of it, and each of the three budgets one, two of
 /// them half as much again for HTTP/2, so that an attack costs seven eighths at worst; idle connections cost a third of theirs.
@@ -93,14 +119,15 @@ fn raised_descriptor_limit() -> Option<u64> {
     raised.ok()
 }
 
-/// What may be there at once: as told, or what the descriptor limit, as it is once it was raised, and the control group's memory limit allow.
-pub fn capacity(configured: &Limits, limit: DescriptorLimit) -> Capacity {
+/// What may be there at once: as told, or what the descriptor limit, as it is once it was raised, and the control group's memory limit allow,
+/// where each connection costs `cost`.
+pub fn capacity(configured: &Limits, limit: DescriptorLimit, cost: ConnectionCost) -> Capacity {
     let descriptors = match limit {
         DescriptorLimit::Raised => raised_descriptor_limit().unwrap_or(DESCRIPTORS_ASSUMED),
         DescriptorLimit::AsGiven => limits::highest_descriptor_limit(),
     };
     let memory = configured.memory.or_else(limits::memory_limit);
-    let fitting = max_connections(Some(descriptors), memory);
+    let fitting = max_connections(Some(descriptors), memory, cost);
     let connections = configured.connections.unwrap_or(usize::try_from(fitting).unwrap_or(usize::MAX));
     let handshakes = configured.handshakes.unwrap_or(connections);
     tracing::debug!(connections, handshakes, memory, "connection limits");
@@ -124,9 +151,10 @@ pub fn capacity(configured: &Limits, limit: DescriptorLimit) -> Capacity {
     }
 }
 
-/// Connections that fit a limit of `descriptors` and the container's `memory` in bytes; `None` is no limit.
-pub(crate) fn max_connections(descriptors: Option<u64>, memory: Option<u64>) -> u64 {
-    let bounds = [descriptors.map(connections_within), memory.map(connections_in_memory), Some(MAX_CONNECTIONS)];
+/// Connections of this `cost` that fit a limit of `descriptors` and the container's `memory` in bytes; `None` is no limit.
+pub(crate) fn max_connections(descriptors: Option<u64>, memory: Option<u64>, cost: ConnectionCost) -> u64 {
+    let within_memory = memory.map(|memory| connections_in_memory(memory, cost));
+    let bounds = [descriptors.map(connections_within), within_memory, Some(MAX_CONNECTIONS)];
     bounds.into_iter().flatten().min().unwrap_or(MAX_CONNECTIONS)
 }
 
@@ -137,9 +165,9 @@ pub(crate) fn connections_within(descriptors: u64) -> u64 {
     ((descriptors - ours) / DESCRIPTORS_PER_CONNECTION).max(1)
 }
 
-/// Connections that the container's `memory` in bytes has room for.
-pub(crate) fn connections_in_memory(memory: u64) -> u64 {
-    (memory / PARTS_OF_MEMORY * PARTS_FOR_CONNECTIONS / MEMORY_PER_CONNECTION).max(MIN_CONNECTIONS)
+/// Connections of this `cost` that the container's `memory` in bytes has room for.
+pub(crate) fn connections_in_memory(memory: u64, cost: ConnectionCost) -> u64 {
+    (memory / PARTS_OF_MEMORY * PARTS_FOR_CONNECTIONS / cost.bytes()).max(MIN_CONNECTIONS)
 }
 
 /// Requests of the app's own, under way at once, that the container's `memory` in bytes has room for.
@@ -160,20 +188,23 @@ mod tests {
 
     #[test]
     fn the_scarcer_of_descriptors_and_memory_decides() {
-        assert_eq!(max_connections(None, None), MAX_CONNECTIONS);
-        assert_eq!(max_connections(Some(1024), None), 480);
-        assert_eq!(max_connections(None, Some(32 << 20)), 341);
-        assert_eq!(max_connections(Some(1024), Some(64 << 20)), 480);
-        assert_eq!(max_connections(None, Some(1 << 20)), MIN_CONNECTIONS);
-        assert_eq!(max_connections(Some(0), Some(1 << 40)), 1);
+        let relay = |descriptors, memory| max_connections(descriptors, memory, ConnectionCost::Relay);
+        assert_eq!(relay(None, None), MAX_CONNECTIONS);
+        assert_eq!(relay(Some(1024), None), 480);
+        assert_eq!(relay(None, Some(32 << 20)), 341);
+        assert_eq!(max_connections(None, Some(32 << 20), ConnectionCost::Http), 192);
+        assert_eq!(relay(Some(1024), Some(64 << 20)), 480);
+        assert_eq!(relay(None, Some(1 << 20)), MIN_CONNECTIONS);
+        assert_eq!(relay(Some(0), Some(1 << 40)), 1);
     }
 
     #[test]
     fn budgets_are_a_part_of_the_memory_limit_and_absent_without_one() {
         let configured = |memory| Limits { memory, ..Limits::default() };
-        let Capacity { budgets, .. } = capacity(&configured(Some(32 << 20)), DescriptorLimit::Raised);
+        let of = |memory| capacity(&configured(memory), DescriptorLimit::Raised, ConnectionCost::Relay);
+        let Capacity { budgets, .. } = of(Some(32 << 20));
         assert_eq!((budgets.handshakes.limit(), budgets.backlogs.limit()), (Some(4 << 20), Some(4 << 20)));
-        let Capacity { budgets, .. } = capacity(&configured(Some(u64::MAX)), DescriptorLimit::Raised);
+        let Capacity { budgets, .. } = of(Some(u64::MAX));
         assert!(budgets.handshakes.limit() > Some(1 << 40));
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 pub use accept::{Acceptor, CapacityPermit, LimitedListener, ListenSocket, Service, Slot, Slots};
-pub use capacity::{Capacity, DescriptorLimit, capacity};
-pub(crate) use capacity::{MEMORY_PER_CONNECTION, connections_in_memory, connections_within, max_connections};
+pub use capacity::{Capacity, ConnectionCost, DescriptorLimit, capacity};
+pub(crate) use capacity::{connections_in_memory, connections_within, max_connections};
 pub use unix::{SocketFile, SocketFileMode, open_unix};
 
 use crate::config::Listen;

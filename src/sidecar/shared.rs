@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::lifecycle::{DrainGuards, Phase};
 use crate::listener;
-use crate::listener::{Capacity, DescriptorLimit};
+use crate::listener::{Capacity, ConnectionCost, DescriptorLimit};
 use crate::telemetry::Counters;
 use crate::tls::SigningLimiter;
 
@@ -32,7 +32,7 @@ impl Shared {
         Self {
             phase: watch::Sender::new(Phase::Running),
             guards: DrainGuards::default(),
-            capacity: listener::capacity(&config.limits, descriptors),
+            capacity: listener::capacity(&config.limits, descriptors, ConnectionCost::of(config)),
             signing: Arc::new(SigningLimiter::new(config.threads)),
             counters: Arc::new(Counters::new(config.identity_endpoint.is_some())),
         }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use self::failure::StreamFailure;
 use self::unread_bytes::UnreadBytes;
 use super::{Decrypted, Established, EstablishedWithServer, Session, Violation, record_length};
-use crate::io::buffers::{self, Buffers, READ, RECORD};
+use crate::io::buffers::{self, Buffers, FIRST_READ, READ, RECORD};
 use crate::io::{Outgoing, WriteBuffer};
 use crate::policy::Permit;
 use crate::sys::socket;
@@ -23,6 +23,9 @@ use crate::trust::AuthenticatedServer;
 
 /// What a record and the beginning of the next have around what they carry.
 const OVERHEAD: usize = 1024;
+
+/// Whoever has room for less than a record is given no more of the next ones than that.
+const WHOLE_RECORD: usize = 16 * 1024 - 1;
 
 /// Whoever has room for so much reads mostly whole records.
 const SEVERAL_RECORDS: usize = 2 * RECORD;
@@ -122,9 +125,10 @@ impl Stream {
         while self.plaintext.is_empty() && !self.session.peer_closed() && self.broken.is_none() {
             if self.more_pending {
                 buffers::with(|buffers| self.open_pending(&mut buffers.output, &mut nowhere));
-            } else if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere, RECORD + READ))
-                .is_pending()
-            {
+                continue;
+            }
+            let limit = FIRST_READ.max(record_length(self.pending_ciphertext.rest()).unwrap_or_default());
+            if buffers::with(|buffers| self.poll_open_more(cx, buffers, &mut nowhere, limit)).is_pending() {
                 // What the peer is owed does not wait for the next write. A failure shows when something is read or written.
                 let _ = self.poll_deliver_by_thread(cx);
                 return Poll::Pending;
@@ -432,7 +436,8 @@ impl Stream {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // What the reader has no room for would have to be kept: no more of that than a record, and nearly nothing where whole records come anyway.
-        let beyond = if into.remaining() < SEVERAL_RECORDS { RECORD } else { OVERHEAD };
+        let some_records = WHOLE_RECORD..SEVERAL_RECORDS;
+        let beyond = if some_records.contains(&into.remaining()) { RECORD } else { OVERHEAD };
         let limit = beyond + into.remaining().min(READ + OVERHEAD);
         self.get_mut().poll_read_by(cx, into, limit)
     }

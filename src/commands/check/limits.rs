@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::finding::{Findings, Subject};
 use crate::commands::text;
 use crate::config::{Drain, PairFiles};
-use crate::listener::{MEMORY_PER_CONNECTION, connections_in_memory, connections_within, max_connections};
+use crate::listener::{ConnectionCost, connections_in_memory, connections_within, max_connections};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -102,10 +102,11 @@ pub(super) fn check_descriptors(connections: Option<usize>, limit: Option<u64>, 
     }
 }
 
-/// Judges the connections that are admitted by the container's memory, in bytes; both limits as in
+/// Judges the connections of this `cost` that are admitted by the container's memory, in bytes; both limits as in
 /// [`check_descriptors`].
 pub(super) fn check_memory(
     connections: Option<usize>,
+    cost: ConnectionCost,
     descriptors: Option<u64>,
     memory: Option<u64>,
     found: &mut Findings,
@@ -119,13 +120,13 @@ pub(super) fn check_memory(
             (admitted, format!("--max-connections {admitted}"))
         }
         None => {
-            let fitting = max_connections(descriptors, Some(memory));
+            let fitting = max_connections(descriptors, Some(memory), cost);
             (fitting, format!("{fitting} connections, as many as fit,"))
         }
     };
-    let needed = admitted.saturating_mul(MEMORY_PER_CONNECTION);
+    let needed = admitted.saturating_mul(cost.bytes());
     let said = format!("{who} may take {} of the container's {}", mebibytes(needed), mebibytes(memory));
-    let help = format!("set --max-connections to {} or less, or raise the memory", connections_in_memory(memory));
+    let help = format!("set --max-connections to {} or less, or raise the memory", connections_in_memory(memory, cost));
     if needed > memory && connections.is_some() {
         found.problem(Subject::Memory, said, help);
     } else if needed > memory / 2 {
@@ -288,7 +289,10 @@ mod tests {
             ),
             (Some(1000), None, None, "ok       memory        the control group sets no limit\n"),
         ] {
-            assert_eq!(judged(|found| check_memory(connections, descriptors, memory, found)), expected);
+            assert_eq!(
+                judged(|found| check_memory(connections, ConnectionCost::Relay, descriptors, memory, found)),
+                expected
+            );
         }
     }
 

@@ -29,6 +29,7 @@ use crate::cli::CheckOptions;
 use crate::config::{AppReady, Config};
 use crate::diagnostics::Diagnostics;
 use crate::exit::{Exit, Fault};
+use crate::listener::ConnectionCost;
 use crate::sys;
 
 /// Looks at everything, and does what else the `options` ask for: the report, one JSON object or a line for each finding; and [`Exit::Findings`] if
@@ -110,7 +111,7 @@ fn look_at(config: &Config, connects: bool, found: &mut Findings) -> Result<(), 
     limits::check_descriptors(config.limits.connections, descriptors, found);
     let found_limits = [machine.memory_limit(), sys::limits::process_memory_limit()];
     let memory = config.limits.memory.or_else(|| found_limits.into_iter().flatten().min());
-    limits::check_memory(config.limits.connections, descriptors, memory, found);
+    limits::check_memory(config.limits.connections, ConnectionCost::of(config), descriptors, memory, found);
     limits::check_threads(config.threads, sys::limits::cpus(), found);
     let meets_routers =
         system_info::on_cloud_foundry() || config.listeners.iter().any(|listener| listener.http.is_some());

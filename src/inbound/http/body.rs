@@ -183,6 +183,7 @@ impl AppResponseBody {
         let fields = &mut exchange.entry.fields;
         if let Some(data) = frame.data_ref() {
             fields.transferred.down += data.len() as u64;
+            exchange.app.untaken().remove();
         }
         if let Some(trailers) = frame.trailers_mut() {
             filter_response_trailers(trailers);

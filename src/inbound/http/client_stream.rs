@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::http::PeerClosed;
+use crate::http::RequestSource;
 use crate::io::PlainStream;
 use crate::sys::socket;
 use crate::telemetry::{AccessLogEntry, CloseReason};
@@ -98,9 +98,16 @@ pub(super) fn reason_of_end(stream: &ClientStream, is_busy: bool, entry: &mut Ac
     }
 }
 
-impl PeerClosed for ClientStream {
+impl RequestSource for ClientStream {
     fn has_peer_closed(&self) -> bool {
         socket::has_peer_closed(self.tcp())
+    }
+
+    fn unread(&self) -> usize {
+        match self {
+            Self::Tls(stream) => stream.unread(),
+            Self::Plain(stream) => stream.unread(),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ impl RequestForwarder<'_> {
         if let Some(waiting) = self.waiting_frames.clone() {
             // Heads are a few bytes on the wire where they repeat what came before.
             let length = if has_body { body.size_hint().exact() } else { Some(0) };
-            let held = of_request(head_length(&parts.headers), length);
+            let held = of_request(head_length(&parts.headers), length, backlogs.limit());
             let admission = self.stream_backlog.as_ref().map_or(Admission::Further, |stream| stream.admission());
             let reserved = match admission {
                 Admission::Only => memory.try_resize_for_first(held),

@@ -13,8 +13,8 @@ use super::client_stream::ClientStream;
 use super::response_backlog::ResponseBacklog;
 use super::slow_reader::PacedStream;
 use crate::http::{
-    ControlFrameBudget, FrameScan, FrameSlots, FrameStart, HeadMemory, PeerClosed, TooLargeHeads, TooManyControlFrames,
-    TooManyWaitingFrames,
+    ControlFrameBudget, FrameScan, FrameSlots, FrameStart, HeadMemory, RequestSource, TooLargeHeads,
+    TooManyControlFrames, TooManyWaitingFrames,
 };
 use crate::telemetry::{CloseReason, GoawayReason};
 

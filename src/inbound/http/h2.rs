@@ -27,7 +27,7 @@ use super::validate::is_head_too_large;
 use super::watch::{ConnectionState, ConnectionWatch, end_of, reason_of_cut};
 use crate::config::AppProtocol;
 use crate::http::stream_memory::{
-    CLIENT_CONNECTION_WINDOW, CLIENT_STREAM_WINDOW, STREAM_OVER_HTTP1, announce, header_table_size, max_header_list,
+    CLIENT_CONNECTION_WINDOW, STREAM_OVER_HTTP1, announce, client_stream_window, header_table_size, max_header_list,
     max_send_buffer, stream_over_h2c,
 };
 use crate::http::{CALM_DOWN, FrameSlots, HeadMemory, NO_ROOM, WaitingFrames, io_cause};
@@ -181,7 +181,7 @@ async fn serve_requests(
         http2::Builder::new(executor)
             .max_concurrent_streams(max_streams)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .initial_stream_window_size(CLIENT_STREAM_WINDOW)
+            .initial_stream_window_size(client_stream_window(limit))
             .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
             .max_header_list_size(max_list)
             .max_send_buf_size(max_send_buffer(limit))

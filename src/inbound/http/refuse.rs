@@ -12,7 +12,7 @@ use super::connection::HttpConnection;
 use super::entry::open_entry;
 use super::fields::filter_request_trailers;
 use super::local_reply::{is_grpc, own_answer};
-use crate::http::stream_memory::CLIENT_STREAM_WINDOW;
+use crate::http::stream_memory::client_stream_window;
 use crate::http::{HeadRejection, RequestBody};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
@@ -48,7 +48,7 @@ pub(super) fn unread(connection: &HttpConnection, body: Incoming, entry: &Reques
         return None;
     }
     let mut memory = connection.service.budgets.backlogs.reservation();
-    memory.try_resize(CLIENT_STREAM_WINDOW as usize).ok()?;
+    memory.try_resize(client_stream_window(memory.budget().limit()) as usize).ok()?;
     let mut body = RequestBody::new(body, filter_request_trailers);
     body.keep_rest();
     Some(UnreadBody { body: body.progress(), memory })

@@ -14,6 +14,7 @@ use super::local_reply;
 use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
+use super::validate::head_length;
 use crate::http::{
     BodyLookahead, BodyPace, UnsentBytes, content_length, remove_from_response, response_head_length, response_problem,
     retain_trailer_names,
@@ -63,11 +64,15 @@ impl ResponseContext<'_> {
         if !is_http2 && !switches && (connection.says_close() || exchange.is_unread_for_good(status)) {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(stream_backlog) = &self.stream_backlog {
-            own_values(fields);
-            if stream_backlog.hold_head(fields).is_err() {
-                return refuse(RequestReason::Overloaded, NO_MEMORY, self.grpc, exchange);
+        let held = match &self.stream_backlog {
+            Some(stream_backlog) => {
+                own_values(fields);
+                stream_backlog.hold_head(fields)
             }
+            None => connection.hold_head(head_length(fields), &mut exchange.memory),
+        };
+        if held.is_err() {
+            return refuse(RequestReason::Overloaded, NO_MEMORY, self.grpc, exchange);
         }
         if is_http2 && status.is_success() {
             exchange.request_body.take_to_end();

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client_stream::ClientStream;
 use crate::budget::{MemoryBudget, Reservation};
-use crate::http::{PeerClosed, UnsentBytes};
+use crate::http::{RequestSource, UnsentBytes};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES, delivered_to};
 use crate::telemetry::RequestReason;
@@ -130,9 +130,13 @@ fn no_room() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "memory is short, and the client takes nothing")
 }
 
-impl PeerClosed for PacedStream {
+impl RequestSource for PacedStream {
     fn has_peer_closed(&self) -> bool {
         self.stream.has_peer_closed()
+    }
+
+    fn unread(&self) -> usize {
+        self.stream.unread()
     }
 }
 

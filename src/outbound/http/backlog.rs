@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::body_backlog::{ALWAYS, BacklogCell, BodyBacklog};
 use super::received_bytes::ReceivedBytes;
-use crate::http::{PeerClosed, poll_read_part};
+use crate::http::{RequestSource, poll_read_part};
 use crate::io::{AppStream, Transferred};
 use crate::outbound::stream::EndpointStream;
 use crate::relay::{BacklogWatch, NoBacklogProgress, delivered_to};
@@ -157,7 +157,7 @@ impl<S: Side> BacklogStream<S> {
     }
 }
 
-impl<S: PeerClosed> PeerClosed for BacklogStream<S> {
+impl<S: RequestSource> RequestSource for BacklogStream<S> {
     fn has_peer_closed(&self) -> bool {
         self.stream.has_peer_closed()
     }

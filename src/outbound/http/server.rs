@@ -24,7 +24,7 @@ use super::failure::of_rejection;
 use super::request_check::{reject_request, request_rejection};
 use crate::budget::MemoryBudget;
 use crate::http::{
-    HeadRejection, HeadRules, MAX_HEAD, PeerClosed, RequestHead, RequestHeads, RequestInFlight, ScannedStream,
+    HeadRejection, HeadRules, MAX_HEAD, RequestHead, RequestHeads, RequestInFlight, RequestSource, ScannedStream,
 };
 use crate::io::{AppStream, Socket};
 use crate::lifecycle::Phase;
@@ -117,7 +117,7 @@ impl ProtocolSwitch {
     }
 }
 
-impl PeerClosed for AppStream {
+impl RequestSource for AppStream {
     fn has_peer_closed(&self) -> bool {
         Self::has_peer_closed(self)
     }

@@ -18,7 +18,7 @@ use super::totals::{AppTotals, CountedConnection};
 use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
 use crate::http::stream_memory::{APP_CONNECTION_WINDOW, app_stream_window};
-use crate::http::{MAX_RESPONSE_FIELDS, PartSize, RequestBody, UnsentBytes};
+use crate::http::{MAX_RESPONSE_FIELDS, PartSize, RequestBody, UnsentBytes, UntakenFrames};
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
 
 /// The longest head of an answer, in bytes.
@@ -44,6 +44,8 @@ pub(in crate::inbound::http) struct AppConnection {
     unsent: UnsentBytes,
     /// What is read of an answer at a time, over HTTP/1.1.
     part: PartSize,
+    /// What of an answer has come and was not taken, over HTTP/2.
+    untaken: UntakenFrames,
     /// It has carried requests before.
     pub(in crate::inbound::http) is_reused: bool,
 }
@@ -88,7 +90,8 @@ impl AppConnection {
         if !proxy_header.is_empty() {
             stream.write_all(proxy_header).await?;
         }
-        let stream = MeteredStream::new(ResettingStream::new(stream, protocol, budget));
+        let untaken = UntakenFrames::default();
+        let stream = MeteredStream::new(ResettingStream::new(stream, protocol, untaken.clone(), budget));
         let count_guard = CountedConnection::begin(stream.meter(), totals);
         match protocol {
             AppProtocol::Http1 => Ok(Self::speak_http1(stream, count_guard).await?),
@@ -106,6 +109,7 @@ impl AppConnection {
                     count_guard,
                     unsent: UnsentBytes::default(),
                     part: PartSize::default(),
+                    untaken,
                     is_reused: false,
                 })
             }
@@ -129,7 +133,8 @@ impl AppConnection {
                 unwanted.io.into_inner().into_inner().end();
             }
         });
-        Ok(Self { sender: AppSender::Http1(sender, left), driver, count_guard, unsent, part, is_reused: false })
+        let (sender, untaken) = (AppSender::Http1(sender, left), UntakenFrames::default());
+        Ok(Self { sender, driver, count_guard, unsent, part, untaken, is_reused: false })
     }
 
     /// What is counted of it.
@@ -140,6 +145,11 @@ impl AppConnection {
     /// What is read of an answer at a time.
     pub(in crate::inbound::http) fn part(&self) -> &PartSize {
         &self.part
+    }
+
+    /// What of an answer has come and was not taken, over HTTP/2.
+    pub(in crate::inbound::http) fn untaken(&self) -> &UntakenFrames {
+        &self.untaken
     }
 
     async fn is_ready(&mut self) -> bool {
@@ -162,9 +172,15 @@ impl AppConnection {
         let answered = match &mut self.sender {
             AppSender::Http1(sender, _) => {
                 request.body_mut().wait_for(self.unsent.clone());
+                self.part.begin_head();
+                let answered = sender.try_send_request(request).await;
+                self.part.end_head();
+                answered
+            }
+            AppSender::H2c(sender) => {
+                self.untaken.clear();
                 sender.try_send_request(request).await
             }
-            AppSender::H2c(sender) => sender.try_send_request(request).await,
         };
         self.count_guard.meter().limit_reading(None);
         answered

@@ -9,8 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::budget::{MemoryBudget, Reservation};
 use crate::config::AppProtocol;
-use crate::http::{PartSize, UnsentBytes};
-use crate::io::buffers::READ;
+use crate::http::{AnswerFrames, PartSize, UnsentBytes, UntakenFrames};
 use crate::io::{AppStream, Socket, Transferred};
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -24,6 +23,8 @@ pub(in crate::inbound::http) struct ResettingStream {
     unsent: UnsentBytes,
     /// What is read at a time of an answer, over HTTP/1.1.
     part: PartSize,
+    /// What is read of it over HTTP/2.
+    frames: AnswerFrames,
     /// What that takes of the memory.
     reservation: Reservation,
     /// Bytes that were written.
@@ -35,14 +36,21 @@ pub(in crate::inbound::http) struct ResettingStream {
 }
 
 impl ResettingStream {
-    /// `stream`, which is not ended yet, and on which `protocol` is spoken. What is kept for it is of `budget`.
-    pub(super) fn new(stream: AppStream, protocol: AppProtocol, budget: &Arc<MemoryBudget>) -> Self {
+    /// `stream`, which is not ended yet, and on which `protocol` is spoken. What is kept for it is of `budget`. Over HTTP/2 the frames that are
+    /// read of it are `untaken` first.
+    pub(super) fn new(
+        stream: AppStream,
+        protocol: AppProtocol,
+        untaken: UntakenFrames,
+        budget: &Arc<MemoryBudget>,
+    ) -> Self {
         Self {
             stream: Some(stream),
             is_ended: false,
             protocol,
             unsent: UnsentBytes::default(),
-            part: PartSize::up_to(READ),
+            part: PartSize::of(budget),
+            frames: AnswerFrames::new(untaken, budget.limit()),
             reservation: budget.reservation(),
             written: 0,
             watch: None,
@@ -145,7 +153,8 @@ impl AsyncRead for ResettingStream {
             (AppProtocol::Http1, Some(stream)) => {
                 this.part.poll_read(Pin::new(stream), cx, buf, this.reservation.budget())
             }
-            _ => this.stream()?.poll_read(cx, buf),
+            (AppProtocol::H2c, Some(stream)) => this.frames.poll_read(Pin::new(stream), cx, buf),
+            (_, None) => this.stream()?.poll_read(cx, buf),
         }
     }
 }
