@@ -19,7 +19,7 @@ use rustix::net::{
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::{LaunchJob, start};
+use super::{LaunchJob, start, start_fault};
 use crate::exit::{Exit, Fault};
 use crate::secret::SecretValue;
 use crate::supervisor::AppCommand;
@@ -198,8 +198,7 @@ fn receive_stdin(socket: &UnixStream) -> io::Result<OwnedFd> {
 }
 
 fn failed(error: &io::Error) -> Fault {
-    Fault::new(Exit::Internal, format!("cannot start the process that starts the app: {error}"))
-        .with_help("raise the limit of processes or memory (pids.max, memory.max), or try --sandbox off")
+    start_fault("the app", error)
 }
 
 fn gone() -> Fault {

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::{LaunchJob, start};
+use super::{LaunchJob, start, start_fault};
 use crate::exit::{Exit, Fault};
 use crate::supervisor::programs::ProgramOutcome;
 use crate::supervisor::{AppExitStatus, Programs, Reaper};
@@ -71,13 +71,8 @@ impl HookLauncher {
         let mut words = vec![OsStr::new(program)];
         words.extend(args.iter().map(OsStr::new));
         // Whoever reaps children reaps it too: it ends with the socket, and nobody waits for it.
-        let (_, socket) = start(LaunchJob::Hook, &words, |_| ()).map_err(|error| {
-            Fault::new(
-                Exit::Internal,
-                format!("cannot start the process that starts the program of --on-rotation: {error}"),
-            )
-            .with_help("raise the limit of processes or memory (pids.max, memory.max), or try --sandbox off")
-        })?;
+        let (_, socket) = start(LaunchJob::Hook, &words, |_| ())
+            .map_err(|error| start_fault("the program of --on-rotation", &error))?;
         socket.set_nonblocking(true).map_err(|error| Fault::new(Exit::Internal, error.to_string()))?;
         Ok(Self { socket, asked: Mutex::default() })
     }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Scene, fenced, fences, unfenced};
 use crate::support::eventually;
+use crate::support::machine::in_namespaces;
 use crate::support::sidecar::VESTIBULE;
 
 impl Scene {
@@ -135,5 +136,30 @@ fn who_types_the_command_that_starts_programs_is_told_that_it_is_not_for_him() {
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(2), "{said}");
         assert!(said.contains("for processes of ours alone"), "{said}");
+    }
+}
+
+#[test]
+fn without_proc_an_app_with_secrets_and_a_program_that_follows_rotations_are_started_all_the_same() {
+    let test = "sandbox::launching::without_proc_an_app_with_secrets_and_a_program_that_follows_rotations_are_started_all_the_same";
+    if !in_namespaces(test, &["--mount"], "mount -t tmpfs none /proc", Path::new("/")) {
+        return;
+    }
+    assert!(!fs::exists("/proc/self").unwrap());
+    let Some(mut scene) = Scene::new() else { return };
+    fs::write(scene.path("secret"), "s3cret").unwrap();
+    let token = format!("file:{}", scene.path("secret").display());
+    let script = scene.script("follows", "echo end >>$D/hook");
+    let hook = format!("exec:{}", script.display());
+    let app = "echo \"$TOKEN\" >$0/app; echo end >>$0/app; exec sleep 600";
+    for options in [&["--resolve", "file", "--on-rotation", &hook][..], &["--on-rotation", &hook]] {
+        let sidecar = scene.run(options, app).env("TOKEN", &token).ready();
+        assert_eq!(scene.told("app").trim(), if options.len() == 4 { "s3cret" } else { &token });
+        scene.credentials.rotate();
+        assert_eq!(scene.told("hook"), "");
+        drop(sidecar);
+        for name in ["app", "hook"] {
+            fs::remove_file(scene.path(name)).unwrap();
+        }
     }
 }
