@@ -66,6 +66,8 @@ impl Signal {
     pub const USR2: Self = Self(Kernel::USR2);
     /// Goes on after a stop.
     pub const CONT: Self = Self(Kernel::CONT);
+    /// A file would become larger than it may (RLIMIT_FSIZE).
+    pub(crate) const XFSZ: Self = Self(Kernel::XFSZ);
     /// Ends at once; cannot be caught.
     pub const KILL: Self = Self(Kernel::KILL);
 
@@ -77,7 +79,7 @@ impl Signal {
     /// Every signal that is passed on to the app, in the order in which those that arrive together are.
     ///
     /// The others cannot be caught (KILL, STOP), tell of a fault in whoever gets them (ILL, TRAP, ABRT, BUS, FPE, SEGV,
-    /// SYS), or are about our own children and pipes (CHLD, PIPE).
+    /// SYS), or are about our own children, pipes and files (CHLD, PIPE, XFSZ).
     pub fn forwardable() -> impl Iterator<Item = Self> {
         let named = NAMED.iter().map(|(signal, _)| Self(*signal)).filter(|signal| signal.is_forwardable());
         named.chain((0..).map_while(Self::real_time))
@@ -102,6 +104,7 @@ impl Signal {
                 | Kernel::SYS
                 | Kernel::CHILD
                 | Kernel::PIPE
+                | Kernel::XFSZ
         )
     }
 
@@ -278,7 +281,7 @@ mod tests {
     fn every_signal_is_forwarded_but_those_that_cannot_be_or_are_about_ourselves() {
         let forwarded: Vec<i32> = Signal::forwardable().map(Signal::number).collect();
         let left: Vec<i32> = (1..=31).filter(|number| !forwarded.contains(number)).collect();
-        assert_eq!(left, [4, 5, 6, 7, 8, 9, 11, 13, 17, 19, 31]);
+        assert_eq!(left, [4, 5, 6, 7, 8, 9, 11, 13, 17, 19, 25, 31]);
         assert!((libc_min()..=64).all(|number| forwarded.contains(&number)));
     }
 

@@ -19,7 +19,7 @@ use crate::exit::{Exit, Fault};
 use crate::sandbox::EarlyThread;
 use crate::secrets::Plan;
 use crate::sidecar;
-use crate::supervisor::AppCommand;
+use crate::supervisor::{AppCommand, Signals};
 use crate::sys::limits;
 use serve::OwnApp;
 
@@ -27,6 +27,11 @@ use serve::OwnApp;
 /// read and before an app is started, which could open our memory and read it later. What serves says so where the kernel refuses.
 pub fn keep_memory_private() {
     let _ = limits::keep_memory_private();
+}
+
+/// Has what we write beyond the limit of a file's size fail, and not end us: a file for the app, the log, a token. The second thing that is done.
+pub fn fail_oversized_writes() {
+    Signals::fail_oversized_writes();
 }
 
 /// Does what was asked for.

@@ -28,6 +28,18 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Has a write beyond the limit of a file's size (`ulimit -f`, RLIMIT_FSIZE in setrlimit(2)) fail (EFBIG), as one to a full disk does: by default
+    /// the kernel ends the process by XFSZ. It is handled rather than ignored or blocked, since what we start would inherit both.
+    pub fn fail_oversized_writes() {
+        if is_in(ignored(), Signal::XFSZ) {
+            return;
+        }
+        // The handler outlives the runtime. Where there is none, it is as it was.
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        let _context = runtime.enter();
+        let _ = unix::signal(SignalKind::from_raw(Signal::XFSZ.number()));
+    }
+
     /// Unblocks what was blocked when we were started, which would never be heard. To be called before there is another
     /// thread: each takes the mask of the one that starts it.
     pub fn unblock() {

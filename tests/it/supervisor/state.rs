@@ -1,8 +1,12 @@
 //! What the app inherits: what we were given, and nothing of ours.
 
-use std::process::Command;
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
-use crate::supervisor::process::{VESTIBULE, run, start, with_pair};
+use crate::supervisor::process::{VESTIBULE, eventually, run, start, with_pair};
+use crate::support::credentials::Credentials;
+use crate::support::sidecar::Setup;
 
 /// Signals 32 and 33 belong to the libc, whose posix_spawn(3) leaves them ignored; it takes them back before it uses them.
 const OF_THE_LIBC: u64 = 0b11 << 31;
@@ -40,6 +44,56 @@ fn the_app_dies_of_a_broken_pipe_as_it_would_in_a_shell() {
     assert_eq!(app.rest(), ["y"]);
     assert_eq!(app.code(), 0);
     assert!(app.errors().lines().any(|line| line == "141"), "128 and SIGPIPE");
+}
+
+#[test]
+fn what_we_write_beyond_the_limit_of_a_files_size_fails_and_ends_neither_us_nor_the_app() {
+    let credentials = Credentials::new();
+    let token = credentials.dir().join("token");
+    let log = credentials.dir().join("log");
+    // Of a log without an end as much is written as there may be.
+    let script = format!(
+        "ulimit -f 1; exec {VESTIBULE} run --listen 127.0.0.1:0 --app 127.0.0.1:1 --identity-file a={} -- sh -c '{}'",
+        token.display(),
+        "echo started; read -r _; exit 7"
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(fs::File::create(&log).unwrap());
+    with_pair(&mut command).env("VESTIBULE_LOG_LEVEL", "trace").env("VESTIBULE_LOG_FORMAT", "json");
+    command.env("CF_INSTANCE_CERT", credentials.cert()).env("CF_INSTANCE_KEY", credentials.key());
+    let mut proxy = command.spawn().unwrap();
+    let mut started = [0; 8];
+    proxy.stdout.take().unwrap().read_exact(&mut started).unwrap();
+    // dash counts blocks of 512 bytes, other shells of 1024.
+    eventually("as much of the log as there may be", || (fs::metadata(&log).unwrap().len() >= 512).then_some(()));
+    drop(proxy.stdin.take());
+    assert_eq!(proxy.wait().unwrap().code(), Some(7));
+    assert!(!token.exists(), "it is longer than it may be");
+}
+
+#[test]
+fn a_file_for_the_app_that_is_longer_than_files_may_be_is_told_of_like_a_full_disk() {
+    let credentials = Credentials::new();
+    let token = credentials.dir().join("token");
+    let file = format!("--identity-file=a={}", token.display());
+    let script = format!("ulimit -f 1; exec {VESTIBULE} proxy --listen 127.0.0.1:0 --app 127.0.0.1:1 \"$0\"");
+    let mut sidecar = Setup::program("sh", &["-c", &script, &file]).credentials(&credentials).start();
+    let line = sidecar.wait_for("app file not written");
+    assert!(line["error"].as_str().unwrap().contains("File too large"), "{line}");
+    sidecar.wait_for("certificate loaded");
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.exited().code(), Some(0));
+    assert!(!token.exists());
+}
+
+#[test]
+fn the_app_dies_of_a_file_that_is_too_long_as_it_would_in_a_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = format!("head -c 9000 /dev/zero >{}; echo $?", folder.path().join("file").display());
+    let mut app = start(["sh", "-c", &format!("ulimit -f 1; exec {VESTIBULE} run -- sh -c '{write}'")]);
+    assert_eq!(app.rest(), ["153"], "128 and SIGXFSZ");
+    assert_eq!(app.code(), 0);
 }
 
 #[test]
