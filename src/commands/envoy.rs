@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{io, thread};
 
 use super::serve;
 use crate::cli::envoy::{EnvoyArgs, EnvoyCommand, EnvoyMode, USAGE};
@@ -97,7 +97,8 @@ fn read(path: &Path) -> Result<BootstrapText, Fault> {
         Fault::new(Exit::Config, text)
     };
     let mut text = String::new();
-    let mut file = fs::File::open(path).map_err(wrong)?;
+    let not_regular = || wrong(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    let mut file = sys::file::open_regular(path).map_err(wrong)?.ok_or_else(not_regular)?;
     // One byte more than is allowed, for the reader to refuse.
     (&mut file).take(Bootstrap::LARGEST as u64 + 1).read_to_string(&mut text).map_err(wrong)?;
     // Asked after the reading, so that a writer who came in between is noticed.

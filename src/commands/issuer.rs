@@ -19,6 +19,7 @@ use crate::identity::{Certificate, Identity};
 use crate::issuer::schedule::rotate_after;
 use crate::issuer::{CertificateAuthority, Credential, Flaw, Folder, InstanceSpec, IssuerError, KeyKind};
 use crate::pem::Pem;
+use crate::sys;
 
 /// One pair that is kept fresh.
 struct IssuedTo {
@@ -162,7 +163,7 @@ impl IssuedTo {
 /// `spec` with the identity that was last issued to `folder`: that of the certificate there, or where this says less (it announces a
 /// retirement, or is faulty on purpose) the one that was noted beside the CA in `dir`.
 fn known(dir: &Path, folder: &Folder, spec: InstanceSpec) -> InstanceSpec {
-    let leaf = |path: PathBuf| Pem::read(&fs::read(path).ok()?).ok()?.chain().into_iter().next();
+    let leaf = |path: PathBuf| Pem::read(&sys::file::read_regular(&path).ok()?).ok()?.chain().into_iter().next();
     let spec = with_identity_of(leaf(noted(dir, folder)), spec);
     with_identity_of(leaf(folder.cert()), spec)
 }

@@ -1,8 +1,8 @@
 //! One coherent look at the files.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use super::doubtful_content::log_doubtful_content;
 use super::load_failure::LoadFault;
@@ -13,6 +13,7 @@ use crate::config::{PairFiles, PairSource, SdsSecretRef};
 use crate::credentials::{FileKind, Pair, PairError};
 use crate::crypto::provider;
 use crate::diagnostics::Diagnostics;
+use crate::sys;
 
 /// A certificate chain, a key or a bundle of CAs is some KiB; what is far beyond that is something else. In bytes.
 pub(super) const LARGEST: u64 = MIB;
@@ -240,12 +241,8 @@ pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
 /// Reads a file of `largest` bytes at most.
 pub(super) fn read_or_empty(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(LoadError::NotAFile { path: path.to_owned() });
-    }
-    if metadata.len() > largest {
-        return Err(LoadError::TooLarge { path: path.to_owned(), largest });
-    }
-    fs::read(path).map_err(failed)
+    let opened = sys::file::open_regular(path).map_err(failed)?;
+    let file = opened.ok_or_else(|| LoadError::NotAFile { path: path.to_owned() })?;
+    let text = sys::file::read_up_to(file, largest).map_err(failed)?;
+    text.ok_or_else(|| LoadError::TooLarge { path: path.to_owned(), largest })
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use rustls::crypto::GetRandomFailed;
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::credentials::run_blocking;
 use crate::crypto;
+use crate::sys;
 use crate::sys::atomic_file;
 
 /// Its file, for its owner alone.
@@ -161,15 +162,16 @@ impl BearerTokenWatcher {
         if !*is_wanted {
             return None;
         }
-        let found = match fs::metadata(&self.path) {
-            Ok(file) if file.is_file() && file.len() == self.bearer_token.text().len() as u64 => fs::read(&self.path),
-            // Reading a pipe could take for ever.
-            Ok(_) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        };
+        let text = self.bearer_token.text();
+        let found = sys::file::open_regular(&self.path).and_then(|file| match file {
+            Some(file) => sys::file::read_up_to(file, text.len() as u64),
+            None => Ok(None),
+        });
         match found {
-            Ok(found) if found == self.bearer_token.text().as_bytes() => return None,
-            Ok(found) if is_bearer_token(&found) => return Some(BearerTokenFileState::Foreign),
+            Ok(Some(found)) if found == text.as_bytes() => return None,
+            Ok(Some(found)) if found.len() == text.len() && is_bearer_token(&found) => {
+                return Some(BearerTokenFileState::Foreign);
+            }
             // Others may have emptied it, or put something else there.
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -218,6 +220,8 @@ fn is_bearer_token(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::fs;
 
     #[test]
     fn the_secret_is_new_each_time_and_is_in_a_file_for_its_owner_alone() {

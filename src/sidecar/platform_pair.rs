@@ -1,6 +1,5 @@
 //! The pair of the platform's own proxy, which shows some seconds before TERM that the instance is to go. Ours never does.
 
-use std::fs::File;
 use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use crate::config::{Config, PLATFORM_PAIR, PairSource, SdsSecretRef};
 use crate::credentials::{Rotator, ServedCertificate};
 use crate::identity::Certificate;
 use crate::lifecycle::Tasks;
+use crate::sys;
 
 /// What it is called there.
 pub(super) const NAME: &str = "id-cert-and-key";
@@ -23,7 +23,7 @@ impl PlatformPair {
     /// Watches it, where a listener stands behind that proxy and the file can be read.
     pub(super) fn watch(config: &Config, tasks: &mut Tasks) -> Self {
         let is_behind_it = config.listeners.iter().any(|listener| listener.plaintext.is_some());
-        if !is_behind_it || File::open(PLATFORM_PAIR).is_err() {
+        if !is_behind_it || !matches!(sys::file::open_regular(Path::new(PLATFORM_PAIR)), Ok(Some(_))) {
             return Self(None);
         }
         let mut rotator = Rotator::new(Arc::default());

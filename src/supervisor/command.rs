@@ -1,7 +1,6 @@
 //! What is started, and with what.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -16,6 +15,7 @@ use super::exit;
 use crate::exit::Fault;
 use crate::secret::SecretValue;
 use crate::signal::{SignalMap, SignalScope};
+use crate::sys;
 
 /// The app's command line, the changes to its environment, and how it is signalled. It is not shown, since there are secrets in it.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl AppCommand {
     fn script(&self) -> Option<PathBuf> {
         let path = self.locate()?;
         let mut start = [0; 128];
-        let length = File::open(&path).ok()?.read(&mut start).ok()?;
+        let length = sys::file::open_regular(&path).ok()??.read(&mut start).ok()?;
         (!start[..length].contains(&0)).then_some(path)
     }
 

@@ -1,12 +1,15 @@
 //! `/etc/resolv.conf`, read as the C library reads it: what is wrong in it is passed over, and the rest holds.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::system_conf::parse_resolv_conf;
+
+use crate::sys;
 
 const PATH: &str = "/etc/resolv.conf";
 
@@ -21,7 +24,7 @@ static TOLD: Mutex<Option<String>> = Mutex::new(None);
 /// # Errors
 /// What is left of it cannot be used.
 pub(super) fn read() -> Result<(ResolverConfig, ResolverOpts), NetError> {
-    let (text, problem) = match std::fs::read(PATH) {
+    let (text, problem) = match sys::file::read_regular(Path::new(PATH)) {
         Ok(text) => (text, None),
         Err(error) => (Vec::new(), Some(format!("it cannot be read: {error}"))),
     };
