@@ -2,15 +2,19 @@
 
 use std::io;
 
+use base64ct::{Base64, Encoding};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::error::AttemptError;
 use crate::config::{HttpProxy, Target};
-use crate::diagnostics::SafeText;
+use crate::diagnostics::without_sent_secrets;
 
 /// The most that is read of what the proxy says, in bytes.
 const LONGEST_ANSWER: usize = 8 * 1024;
+
+/// Characters that are repeated of it.
+const MAX_TEXT: usize = 64;
 
 /// Asks `proxy`, which has accepted `tcp`, for a way to `target`. Afterwards the connection is the server's.
 ///
@@ -32,9 +36,30 @@ pub(super) async fn ask(tcp: &mut TcpStream, proxy: &HttpProxy, target: &Target)
             Some(200..=299) => return Ok(()),
             // What the proxy says of its progress is no answer (RFC 9110, 15.2); one that switches to something else has given one.
             Some(100 | 102..=199) => {}
-            _ => return Err(AttemptError::ProxyRefused(SafeText::of(line.trim_end()).to_string())),
+            _ => return Err(AttemptError::ProxyRefused(own_words(&line, proxy))),
         }
     }
+}
+
+/// The first `line` of what `proxy` says, without the credentials that it was sent.
+fn own_words(line: &str, proxy: &HttpProxy) -> String {
+    let secrets = proxy.authorization.as_deref().map(sent_forms).unwrap_or_default();
+    let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
+    without_sent_secrets(MAX_TEXT, line, &secrets).to_string()
+}
+
+/// What may come back of an `authorization` in the Basic scheme (RFC 7617), the longest first. Who has no password may have a secret for a name.
+fn sent_forms(authorization: &str) -> Vec<String> {
+    let encoded = authorization.strip_prefix("Basic ").unwrap_or(authorization);
+    let bare = encoded.trim_end_matches('=');
+    let mut forms = [authorization, encoded, bare].map(str::to_owned).to_vec();
+    let decoded = Base64::decode_vec(encoded).unwrap_or_default();
+    let pair = String::from_utf8_lossy(&decoded);
+    if let Some((user, password)) = pair.split_once(':') {
+        let secret = if password.is_empty() { user } else { password };
+        forms.extend([pair.clone().into_owned(), Base64::encode_string(secret.as_bytes()), secret.to_owned()]);
+    }
+    forms
 }
 
 /// The status in `line`, the first of an answer: `HTTP/1.1 200 OK`.
@@ -53,4 +78,37 @@ async fn read_head(tcp: &mut TcpStream, left: &mut usize) -> io::Result<Vec<u8>>
         head.push(tcp.read_u8().await?);
     }
     Ok(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Host;
+
+    #[test]
+    fn the_proxys_words_are_repeated_without_what_it_was_sent() {
+        let said = |user: Option<&str>, line: &str| {
+            let authorization = user.map(|user| format!("Basic {}", Base64::encode_string(user.as_bytes())));
+            own_words(line, &HttpProxy { host: Host::Name("p".to_owned()), port: 1, authorization })
+        };
+        let user = Some("user:s3cret p@ss");
+        for form in [
+            "dXNlcjpzM2NyZXQgcEBzcw==",
+            "user:s3cret p@ss",
+            "s3cret p@ss",
+            "s3cret%20p%40ss",
+            "user%3as3cret%20p@ss",
+            "czNjcmV0IHBAc3M=",
+        ] {
+            let said = said(user, &format!("HTTP/1.1 502 no {form} here\r"));
+            assert_eq!(said, "HTTP/1.1 502 no (what we sent) here", "{form}");
+        }
+        assert_eq!(
+            said(user, "HTTP/1.1 407 Proxy Authentication Required"),
+            "HTTP/1.1 407 Proxy Authentication Required"
+        );
+        assert_eq!(said(Some("t0ken:"), "HTTP/1.1 407 t0ken"), "HTTP/1.1 407 (what we sent)");
+        assert_eq!(said(None, "HTTP/1.1 502 Bad Gateway"), "HTTP/1.1 502 Bad Gateway");
+        assert!(said(None, &"x".repeat(8000)).len() < 200);
+    }
 }

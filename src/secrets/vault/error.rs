@@ -3,14 +3,11 @@
 use hyper::StatusCode;
 
 use super::login::LoginError;
-use crate::diagnostics::SafeText;
+use crate::diagnostics::without_sent_secrets;
 use crate::outbound::ApiError;
 
 /// Characters of a server's own text that are kept.
 const MAX_TEXT: usize = 300;
-
-/// A run of this many characters that we have sent as a secret is not repeated from an answer.
-const SECRET_RUN: usize = 20;
 
 /// What helps where nothing else is known.
 const ITS_LOG: &str = "see Vault's log and its audit log";
@@ -198,30 +195,7 @@ pub(super) fn own_words(body: &[u8], secrets: &[&str]) -> String {
         errors: Vec<String>,
     }
     let Ok(Errors { errors }) = serde_json::from_slice(body) else { return String::new() };
-    let text = errors.join("; ");
-    let words: Vec<_> = text.split_whitespace().take(MAX_TEXT).map(|word| without(word, secrets)).collect();
-    SafeText::up_to(MAX_TEXT, words.join(" ")).as_str().to_owned()
-}
-
-/// `word`, but for what was sent as a secret.
-fn without(word: &str, secrets: &[&str]) -> String {
-    let is_ours = |c: char| c.is_ascii_alphanumeric() || "+/=_.:-".contains(c);
-    let mut kept = String::with_capacity(word.len());
-    for run in word.split_inclusive(|c| !is_ours(c)) {
-        let bare = run.trim_end_matches(|c| !is_ours(c));
-        let repeats = bare.len() >= SECRET_RUN
-            && bare.as_bytes().windows(SECRET_RUN).any(|part| {
-                let part = std::str::from_utf8(part).unwrap_or_default();
-                secrets.iter().any(|secret| secret.contains(part))
-            });
-        if repeats {
-            kept.push_str("(what we sent)");
-            kept.push_str(&run[bare.len()..]);
-        } else {
-            kept.push_str(run);
-        }
-    }
-    kept
+    without_sent_secrets(MAX_TEXT, &errors.join("; "), secrets).as_str().to_owned()
 }
 
 #[cfg(test)]

@@ -91,6 +91,26 @@ fn a_proxy_that_says_no_is_named_with_its_answer() {
 }
 
 #[test]
+fn a_proxy_that_repeats_what_it_was_sent_brings_no_password_into_the_log() {
+    let caller = Caller::new();
+    let (backend, serving) = server("cf:any");
+    for repeated in ["Proxy-Authorization: Basic dXNlcjpwQHNzdzByZA==", "user:p@ssw0rd", "p%40ssw0rd"] {
+        let answer: &str = format!("HTTP/1.1 502 no {repeated}\r\n\r\n").leak();
+        let (addr, _) = proxy(serving.addr(), answer);
+        let url = format!("http://user:p%40ssw0rd@{addr}");
+        let name = backend.credentials.instance();
+        let sidecar = by_way_of(&caller, &url, "b.nowhere.invalid:1", &app_guid(&backend), name, &[]);
+        say(outbound(&sidecar), b"x");
+        let said = entry(&sidecar, "connect_failed").to_string();
+        assert!(said.contains("answers HTTP/1.1 502 no") && said.contains("(what we sent)"), "{said}");
+        let log = format!("{:?}", sidecar.lines());
+        for secret in ["p@ssw0rd", "p%40ssw0rd", "dXNlcjpwQHNzdzByZA"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+    }
+}
+
+#[test]
 fn what_a_proxy_says_of_its_progress_is_no_answer_and_one_without_a_status_is_none() {
     let caller = Caller::new();
     let (backend, serving) = server("cf:any");
