@@ -15,6 +15,7 @@ use crate::credentials::run_blocking;
 use crate::crypto;
 use crate::sys;
 use crate::sys::atomic_file;
+use crate::sys::removal::remove_folder;
 
 /// Its file, for its owner alone.
 const MODE: u32 = 0o400;
@@ -34,8 +35,8 @@ pub(super) struct BearerToken(String);
 pub struct BearerTokenFile {
     pub(super) bearer_token: BearerToken,
     path: PathBuf,
-    /// A folder of ours, which goes with us.
-    folder: Option<TempDir>,
+    /// A folder of ours, which goes with us; the file is all that we put there.
+    folder: Option<PathBuf>,
     /// Whether the file is to be there; not any more once we go.
     is_wanted: Arc<Mutex<bool>>,
 }
@@ -113,6 +114,8 @@ impl BearerTokenFile {
         };
         atomic_file::replace(&path, bearer_token.text().as_bytes(), MODE)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        // Its own end would go as deep as somebody else has made it by then.
+        let folder = folder.map(TempDir::keep);
         Ok(Self { bearer_token, path, folder, is_wanted: Arc::new(Mutex::new(true)) })
     }
 
@@ -121,7 +124,7 @@ impl BearerTokenFile {
         BearerTokenWatcher {
             bearer_token: self.bearer_token.clone(),
             path: self.path.clone(),
-            folder: self.folder.as_ref().map(|folder| folder.path().to_owned()),
+            folder: self.folder.clone(),
             is_wanted: Arc::clone(&self.is_wanted),
             reported: None,
         }
@@ -137,6 +140,12 @@ impl Drop for BearerTokenFile {
     fn drop(&mut self) {
         // Whoever is about to write it is waited for: the folder goes next.
         *self.is_wanted.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        if let Some(folder) = &self.folder
+            && let Err(error) = remove_folder(folder, 0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %folder.display(), %error, "cannot remove the folder of the identity endpoint's bearer token");
+        }
     }
 }
 
@@ -268,5 +277,12 @@ mod tests {
         drop(file);
         assert_eq!(watcher.restore_if_missing(), None);
         assert!(!folder.exists());
+
+        let file = BearerTokenFile::write(None).unwrap();
+        let folder = file.path().parent().unwrap().to_owned();
+        fs::create_dir_all(folder.join("of/somebody/else")).unwrap();
+        drop(file);
+        assert!(!folder.join("token").exists() && folder.join("of/somebody/else").exists());
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

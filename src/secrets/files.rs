@@ -18,9 +18,13 @@ use rustix::process::geteuid;
 
 use super::SecretValue;
 use crate::sys::atomic_file;
+use crate::sys::removal::remove_folder;
 
 /// What the names of our folders begin with; eight characters follow.
 const PREFIX: &str = "vestibule-secrets-";
+
+/// Levels of folders within one of ours: `bindings`, and one for each binding.
+const LEVELS: usize = 2;
 
 /// Characters behind the prefix, which no two folders share.
 const RANDOM: usize = 8;
@@ -63,17 +67,18 @@ pub enum FolderError {
 }
 
 impl SecretsFolder {
-    /// Removes what processes have left in `named`, or else in the usual places, that were killed. What cannot be removed stays.
+    /// Removes what processes have left in `named`, or else in the usual places, that were killed. What cannot be removed stays, and what is deeper
+    /// than anything of ours.
     pub fn remove_leftovers(named: Option<&Path>) {
         let named = named.into_iter().map(Path::to_owned);
         for place in named.chain(IN_MEMORY.map(PathBuf::from)) {
             for path in leftovers(&place).unwrap_or_default() {
-                match fs::remove_dir_all(&path) {
+                match remove_folder(&path, LEVELS) {
                     Ok(()) => {
                         tracing::info!(folder = %path.display(), "leftover secrets folder of a killed process removed")
                     }
                     Err(error) => {
-                        tracing::warn!(folder = %path.display(), %error, "leftover secrets folder of a killed process cannot be removed");
+                        tracing::warn!(folder = %path.display(), %error, "leftover secrets folder of a killed process cannot be removed; remove what is in it");
                     }
                 }
             }
@@ -177,7 +182,7 @@ impl SecretsFolder {
 
 impl Drop for SecretsFolder {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove_folder(&self.path, LEVELS) {
             tracing::warn!(folder = %self.path.display(), %error, "cannot remove the folder of secrets");
         }
     }
@@ -305,6 +310,21 @@ mod tests {
         SecretsFolder::remove_leftovers(Some(place.path()));
         assert!(!killed.exists() && file.exists() && place.path().join("other").exists());
         assert_eq!(entries(place.path()), 1 + others.len() + 2);
+    }
+
+    #[test]
+    fn a_leftover_that_is_deeper_than_anything_of_ours_stays_and_keeps_nobody_from_starting() {
+        let place = tempfile::tempdir().unwrap();
+        let deep = place.path().join("vestibule-secrets-abcdefgh");
+        fs::create_dir_all(deep.join("x/".repeat(200))).unwrap();
+        fs::write(deep.join("secret"), "x").unwrap();
+        SecretsFolder::remove_leftovers(Some(place.path()));
+        assert!(deep.join("x/x/x/x").exists() && !deep.join("secret").exists());
+        let folder = SecretsFolder::create(Some(place.path())).unwrap();
+        fs::create_dir_all(folder.path.join("x/".repeat(200))).unwrap();
+        let path = folder.path.clone();
+        drop(folder);
+        assert!(path.join("x/x/x/x").exists());
     }
 
     #[test]
