@@ -1,23 +1,24 @@
 //! `vestibule health` and `vestibule wait`: asking a running proxy by its admin address, where there is no curl.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use std::{io, thread};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::AdminAddr;
 use crate::diagnostics::{LONGEST_LINE, SafeText};
 use crate::exit::{Exit, Fault};
 
-/// For one answer.
+/// For one question, from the connection to the last byte of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two questions of `wait`.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// More than any answer to this question.
-const LONGEST: u64 = 64 * 1024;
+const LONGEST: usize = 64 * 1024;
 
 const REQUEST: &[u8] = b"GET /readyz?verbose HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
@@ -35,7 +36,7 @@ enum ProbeResult {
 /// [`Exit::Findings`] with what stands in the way, or why nobody answers.
 pub(super) fn health(admin: Option<&AdminAddr>) -> Result<Exit, Fault> {
     let admin = admin.ok_or_else(nowhere)?;
-    match ask(admin, ANSWER_TIMEOUT) {
+    match ask(admin, Instant::now() + ANSWER_TIMEOUT) {
         Ok(ProbeResult::Ready(failing)) => {
             for line in failing {
                 eprintln!("vestibule: {}", SafeText::up_to(LONGEST_LINE, line));
@@ -54,19 +55,30 @@ pub(super) fn health(admin: Option<&AdminAddr>) -> Result<Exit, Fault> {
 pub(super) fn wait(admin: Option<&AdminAddr>, limit: Duration) -> Result<Exit, Fault> {
     let admin = admin.ok_or_else(nowhere)?;
     let deadline = Instant::now() + limit;
+    // What stood in the way when the proxy answered last.
+    let mut awaited = None;
     loop {
-        // One question has the time that it needs.
-        let answer = ask(admin, if limit.is_zero() { ANSWER_TIMEOUT } else { ANSWER_TIMEOUT.min(limit) });
-        if matches!(answer, Ok(ProbeResult::Ready(_))) {
-            return Ok(Exit::Success);
-        }
-        if Instant::now() >= deadline {
-            return Err(match answer {
-                Ok(ProbeResult::Ready(_)) => return Ok(Exit::Success),
-                Ok(ProbeResult::Waiting(parts)) => {
-                    Fault::new(Exit::Findings, format!("not ready within {limit:?}\n{parts}"))
-                }
-                Err(error) => nobody(admin, &error),
+        let by = Instant::now() + ANSWER_TIMEOUT;
+        // A single question has the time that it needs.
+        let answer = ask(admin, if limit.is_zero() { by } else { by.min(deadline) });
+        let is_over = Instant::now() >= deadline;
+        let error = match answer {
+            Ok(ProbeResult::Ready(_)) => return Ok(Exit::Success),
+            Ok(ProbeResult::Waiting(parts)) => {
+                awaited = Some(parts);
+                None
+            }
+            // The last question may have been cut short, which says nothing of the proxy.
+            Err(error) => {
+                awaited = awaited.filter(|_| is_over && error.kind() == ErrorKind::TimedOut);
+                Some(error)
+            }
+        };
+        if is_over {
+            return Err(match (awaited, error) {
+                (Some(parts), _) => Fault::new(Exit::Findings, format!("not ready within {limit:?}\n{parts}")),
+                (None, Some(error)) => nobody(admin, &error),
+                (None, None) => nobody(admin, &too_late()),
             });
         }
         thread::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
@@ -82,21 +94,43 @@ fn nobody(admin: &AdminAddr, error: &io::Error) -> Fault {
     Fault::new(Exit::Findings, format!("nobody answers at {admin}: {error}")).with_help(help)
 }
 
-fn ask(admin: &AdminAddr, limit: Duration) -> io::Result<ProbeResult> {
+/// Asks, and has the whole answer by `deadline`.
+///
+/// # Errors
+/// The kernel's, [`ErrorKind::TimedOut`], or the answer is not one of ours.
+fn ask(admin: &AdminAddr, deadline: Instant) -> io::Result<ProbeResult> {
+    let (domain, addr) = match admin {
+        AdminAddr::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(reachable(*addr))),
+        AdminAddr::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+    };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
     match admin {
-        AdminAddr::Tcp(addr) => {
-            let stream = TcpStream::connect_timeout(&reachable(*addr), limit)?;
-            stream.set_read_timeout(Some(limit))?;
-            stream.set_write_timeout(Some(limit))?;
-            converse(stream)
-        }
-        AdminAddr::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(limit))?;
-            stream.set_write_timeout(Some(limit))?;
-            converse(stream)
+        AdminAddr::Tcp(_) => socket.connect_timeout(&addr, left(deadline)?)?,
+        // It waits for a place in the backlog, for no longer than a write would (unix(7)).
+        AdminAddr::Unix(_) => {
+            socket.set_write_timeout(Some(left(deadline)?))?;
+            socket.connect(&addr).map_err(in_time)?;
         }
     }
+    converse(&socket, deadline)
+}
+
+/// What is left until `deadline`, never zero.
+///
+/// # Errors
+/// Nothing is.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(too_late()) } else { Ok(left) }
+}
+
+fn too_late() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "no whole answer has come in time")
+}
+
+/// A socket says of a timeout that it would have to wait.
+fn in_time(error: io::Error) -> io::Error {
+    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) { too_late() } else { error }
 }
 
 /// A server on every address is asked on loopback.
@@ -109,11 +143,22 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, addr.port())
 }
 
-fn converse(mut stream: impl Read + Write) -> io::Result<ProbeResult> {
-    stream.write_all(REQUEST)?;
-    let mut text = String::new();
-    stream.take(LONGEST).read_to_string(&mut text)?;
-    parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not from vestibule"))
+fn converse(mut socket: &Socket, deadline: Instant) -> io::Result<ProbeResult> {
+    socket.set_write_timeout(Some(left(deadline)?))?;
+    socket.write_all(REQUEST).map_err(in_time)?;
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    while text.len() < LONGEST {
+        // Whoever sends a byte now and then gains no time by that.
+        socket.set_read_timeout(Some(left(deadline)?))?;
+        match socket.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => text.extend_from_slice(&piece[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(in_time(error)),
+        }
+    }
+    let answer = std::str::from_utf8(&text).ok().and_then(parse);
+    answer.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the answer is not from vestibule"))
 }
 
 fn parse(text: &str) -> Option<ProbeResult> {

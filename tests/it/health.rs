@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::support::client::{Ending, connector};
 use crate::support::credentials::Credentials;
@@ -253,6 +254,39 @@ fn wait_blocks_until_the_instance_serves_and_health_asks_once() {
     sidecar.signal("TERM");
     assert_eq!(sidecar.exited().code(), Some(0));
     assert!(!socket.exists(), "the socket's file went with it");
+}
+
+#[test]
+fn an_answer_that_does_not_end_gains_no_time_by_its_parts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                while stream.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+    });
+    for args in [&["wait", "--timeout", "300ms"][..], &["health"]] {
+        let ended = vestibule(args, &addr);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("no whole answer has come in time"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_socket_file_at_which_nobody_accepts_is_not_waited_at_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin");
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    // The only place in its backlog.
+    let _pending = UnixStream::connect(&path).unwrap();
+    let ended = vestibule(&["wait", "--timeout", "300ms"], &format!("unix:{}", path.display()));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("no whole answer has come in time"), "{ended:?}");
 }
 
 #[test]
