@@ -1,9 +1,11 @@
 //! One connection: one request, with bounds on everything.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
@@ -15,7 +17,7 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::rejection::EndpointRejection;
 use super::response::{for_hyper, on_the_wire};
@@ -27,11 +29,11 @@ use crate::telemetry::TokenRequestResult;
 /// From accept to the first byte of the request.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The same while more than half of the places are taken: whoever says nothing does not keep those waiting who would.
-const CROWDED_FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(100);
-
 /// From there to the end of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Each of the two while more than half of the places are taken: whoever does not ask does not keep those waiting who would.
+const CROWDED_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// From accept to the last byte of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -125,8 +127,12 @@ async fn serve<S: LocalStream>(service: &IdentityService, (stream, permit): (S, 
         }
     };
     if begins(&stream, &permit).await {
+        let has_asked = AtomicBool::new(false);
         // What goes wrong with the connection is the caller's; it sees it.
-        let _ = timeout(REQUEST_TIMEOUT, answer(service, stream, peer_uid)).await;
+        tokio::select! {
+            _ = timeout(REQUEST_TIMEOUT, answer(service, stream, peer_uid, &has_asked)) => {}
+            () = gives_way(&has_asked, &permit) => {}
+        }
     }
     drop((permit, slot));
 }
@@ -135,26 +141,47 @@ async fn serve<S: LocalStream>(service: &IdentityService, (stream, permit): (S, 
 async fn begins(stream: &impl LocalStream, permit: &OwnedSemaphorePermit) -> bool {
     let end = Instant::now() + FIRST_BYTE_TIMEOUT;
     while Instant::now() < end {
-        match timeout(CROWDED_FIRST_BYTE_TIMEOUT, stream.has_sent()).await {
+        match timeout(CROWDED_TIMEOUT, stream.has_sent()).await {
             Ok(sent) => return sent.is_ok(),
-            // Not the last one alone: many end at the same moment, and what the first leaves would keep the others.
-            Err(_) if permit.semaphore().available_permits() < MAX_CONNECTIONS / 2 => return false,
+            Err(_) if is_crowded(permit) => return false,
             Err(_) => {}
         }
     }
     false
 }
 
+/// Waits until more than half of the places are taken, `permit` among them, and whoever has it has still not said its whole head.
+async fn gives_way(has_asked: &AtomicBool, permit: &OwnedSemaphorePermit) {
+    loop {
+        sleep(CROWDED_TIMEOUT).await;
+        if has_asked.load(Ordering::Relaxed) {
+            return pending().await;
+        }
+        if is_crowded(permit) {
+            return;
+        }
+    }
+}
+
+/// Whether more than half of the places are taken. Not whether all are: many end at the same moment, and what the first leaves would keep the
+/// others.
+fn is_crowded(permit: &OwnedSemaphorePermit) -> bool {
+    permit.semaphore().available_permits() < MAX_CONNECTIONS / 2
+}
+
+/// Answers the request that comes on `stream`. `has_asked`: becomes true once its head is there, good or not.
 pub(super) async fn answer<S: LocalStream>(
     service: &IdentityService,
     stream: S,
     peer_uid: Option<u32>,
+    has_asked: &AtomicBool,
 ) -> io::Result<()> {
     let rules = Arc::new(HeadRules::forward_proxy(MAX_HEAD_BYTES));
     // Heads are judged before hyper reads them, which would have answers of its own.
     let stream = ScannedStream::new(stream, rules, HEAD_TIMEOUT, service.unlimited());
     let heads = stream.heads();
     let respond = service_fn(|request: Request<Incoming>| {
+        has_asked.store(true, Ordering::Relaxed);
         let head = heads.next();
         async move {
             let response = match head {
@@ -228,5 +255,16 @@ mod tests {
         assert!(begins);
         assert_eq!(ours.read_u8().await.unwrap(), b'G', "nothing was taken of it");
         assert!(!alone.await.unwrap().0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_not_said_its_whole_head_gives_way_where_places_are_scarce_and_whoever_has_does_not() {
+        let gives_way_of = async |places: usize, has_asked: bool| {
+            let permit = Arc::new(Semaphore::new(places)).acquire_owned().await.unwrap();
+            timeout(REQUEST_TIMEOUT, gives_way(&AtomicBool::new(has_asked), &permit)).await.is_ok()
+        };
+        assert!(gives_way_of(MAX_CONNECTIONS / 2, false).await);
+        assert!(!gives_way_of(MAX_CONNECTIONS / 2, true).await);
+        assert!(!gives_way_of(MAX_CONNECTIONS, false).await);
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
@@ -100,7 +101,8 @@ async fn serve(bytes: &[u8], piece: usize, wait: Duration) -> Vec<u8> {
         answered
     };
     let service = service();
-    let all = async { tokio::join!(answer(&service, far, None), send, receive).2 };
+    let has_asked = AtomicBool::new(false);
+    let all = async { tokio::join!(answer(&service, far, None, &has_asked), send, receive).2 };
     tokio::time::timeout(TIMEOUT, all).await.expect("the connection ends")
 }
 

@@ -72,6 +72,22 @@ fn connections_that_say_nothing_hold_nobody_up_however_many_they_are() {
 }
 
 #[test]
+fn heads_that_do_not_end_hold_nobody_up_however_many_they_are() {
+    let endpoint = Endpoint::new();
+    let began = Instant::now();
+    let begun = || {
+        let mut stream = endpoint.connect();
+        let _ = stream.write_all(b"GET /identity HTTP/1.1\r\nHost: localhost\r\n");
+        stream
+    };
+    let unfinished: Vec<_> = (0..20 * 64).map(|_| begun()).collect();
+    assert_eq!(endpoint.get("/identity").status, 200);
+    // If each of the 64 places were kept for the second of somebody who is alone, it would be 20.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    drop(unfinished);
+}
+
+#[test]
 fn whoever_has_said_all_may_end_its_sending_and_is_answered() {
     let endpoint = Endpoint::new();
     let ask = |text: &str| {
