@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
@@ -73,9 +73,8 @@ impl HookRunner {
                 None => (HookResult::NotStarted, Some("the app has exited".to_owned())),
             },
             RotationHook::Exec { program, args } => {
-                let end = jiff::Timestamp::try_from(newest.not_after).ok();
-                let request =
-                    HookRequest { generation: newest.generation, not_after: end.map(|end| format!("{end:.0}")) };
+                let end = newest.not_after.duration_since(UNIX_EPOCH).ok();
+                let request = HookRequest { generation: newest.generation, not_after: end.map(|end| end.as_secs()) };
                 match &self.starter {
                     None => (HookResult::NotStarted, None),
                     Some(ProgramStarter::Launcher(launcher)) => result_of(launcher.run(&request, LIMIT).await),

@@ -5,6 +5,7 @@ use std::io;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -36,8 +37,8 @@ pub struct HookLauncher {
 pub struct HookRequest {
     /// The number of the pair's generation.
     pub generation: u64,
-    /// When the pair ends, in RFC 3339.
-    pub not_after: Option<String>,
+    /// When the pair ends, in seconds since 1970. No text: whoever has taken over the proxy could have the program told anything by that.
+    pub not_after: Option<u64>,
 }
 
 /// What became of it.
@@ -55,8 +56,9 @@ impl HookRequest {
     pub fn command(&self, program: &OsStr, args: &[OsString]) -> Command {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).env("INSTANCE_GENERATION", self.generation.to_string());
-        if let Some(end) = &self.not_after {
-            command.env("INSTANCE_NOT_AFTER", end);
+        let end = self.not_after.and_then(|end| Timestamp::from_second(i64::try_from(end).ok()?).ok());
+        if let Some(end) = end {
+            command.env("INSTANCE_NOT_AFTER", format!("{end:.0}"));
         }
         command
     }
@@ -151,5 +153,28 @@ async fn run(programs: &Programs, command: &mut Command, limit: Duration) -> Pro
     match programs.start(command) {
         Ok(program) => program.outcome(limit).await,
         Err(error) => ProgramOutcome::NotStarted(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the program is told by the request `line`, if that is one.
+    fn told(line: &str) -> Option<Option<OsString>> {
+        let request: HookRequest = serde_json::from_str(line).ok()?;
+        let command = request.command(OsStr::new("true"), &[]);
+        let end = command.get_envs().find(|(name, _)| *name == "INSTANCE_NOT_AFTER");
+        Some(end.and_then(|(_, value)| value.map(OsStr::to_owned)))
+    }
+
+    #[test]
+    fn the_end_of_the_pair_is_a_time_whatever_a_request_says() {
+        let at = |not_after: &str| told(&format!(r#"{{"generation":2,"not_after":{not_after}}}"#));
+        assert_eq!(at("1700000000"), Some(Some("2023-11-14T22:13:20Z".into())));
+        assert_eq!((at("null"), at("18446744073709551615"), at("999999999999")), (Some(None), Some(None), Some(None)));
+        for other in [r#""2023-11-14T22:13:20Z""#, r#""x\n$(id)""#, "-1", "1.5"] {
+            assert_eq!(at(other), None, "{other}");
+        }
     }
 }
