@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::body_part::{FIRST_PART, PartSize};
-use crate::budget::MemoryBudget;
+use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 
 /// What may wait to be sent while one more part is handed on, in bytes: small parts go out together.
 const ENOUGH: usize = FIRST_PART;
@@ -26,6 +26,8 @@ struct SendState {
     has_waited: bool,
     /// How much is read at a time of whoever the message comes from.
     source: Option<PartSize>,
+    /// What hyper's buffer for heads has grown to: it stays so as long as hyper is there.
+    heads: Option<Reservation>,
 }
 
 impl UnsentBytes {
@@ -68,6 +70,16 @@ impl UnsentBytes {
         if let Some(next) = state.next.take() {
             next.wake();
         }
+    }
+
+    /// Accounts by `budget` for the buffer that a head of so many bytes is written to, as long as this is there.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(crate) fn hold_head(&self, length: usize, budget: &Arc<MemoryBudget>) -> Result<(), BudgetExceeded> {
+        let mut state = self.state();
+        let heads = state.heads.get_or_insert_with(|| budget.reservation());
+        heads.try_resize(heads.bytes().max(length.next_power_of_two()))
     }
 
     /// How many they are.
@@ -118,7 +130,7 @@ impl Drop for BodyPace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::{Budgets, Reservation};
+    use crate::budget::Budgets;
 
     #[test]
     fn the_next_part_has_to_wait_until_what_was_handed_on_is_sent() {

@@ -2,16 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::app::AppConnections;
 use super::service::HttpService;
-use crate::budget::{BudgetExceeded, Reservation};
 use crate::config::HttpConfig;
-use crate::http::{ANSWER_HEAD_COPIES, FREE_ANSWER_HEAD, HeadRules};
+use crate::http::HeadRules;
 use crate::identity::Client;
 use crate::inbound::service::InboundService;
 use crate::lifecycle::Phase;
@@ -48,8 +47,6 @@ pub(super) struct HttpConnection {
     pub(super) cut: Arc<OnceLock<RequestReason>>,
     identity: OnceLock<ClientFields>,
     activity: Activity,
-    /// What hyper has grown to for long heads of answers over HTTP/1.1.
-    head_buffer: Mutex<Option<Reservation>>,
 }
 
 /// Who the client is, as fields of requests.
@@ -120,7 +117,6 @@ impl HttpConnection {
                 has_said_close: AtomicBool::new(false),
                 is_denied: AtomicBool::new(false),
             },
-            head_buffer: Mutex::default(),
         })
     }
 
@@ -199,26 +195,6 @@ impl HttpConnection {
     /// Whether that was said.
     pub(super) fn is_denied(&self) -> bool {
         self.activity.is_denied.load(Ordering::Acquire)
-    }
-
-    /// Accounts for the head of an answer over HTTP/1.1, of so many bytes: with `exchange`, what else is held of it, until that has ended; and
-    /// for the buffer that it is written to, which stays as large as it became, until [`HttpConnection::forget_head_buffer`].
-    ///
-    /// # Errors
-    /// There is no room for it.
-    pub(super) fn hold_head(&self, length: usize, exchange: &mut Reservation) -> Result<(), BudgetExceeded> {
-        if length <= FREE_ANSWER_HEAD {
-            return Ok(());
-        }
-        exchange.try_resize(exchange.bytes() + ANSWER_HEAD_COPIES * length)?;
-        let mut buffer = self.head_buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let buffer = buffer.get_or_insert_with(|| self.service.budgets.backlogs.reservation());
-        buffer.try_resize(buffer.bytes().max(length.next_power_of_two()))
-    }
-
-    /// hyper is gone, and what it had grown to.
-    pub(super) fn forget_head_buffer(&self) {
-        *self.head_buffer.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether the answer that begins now is the last one; to be asked once for each.

@@ -59,9 +59,7 @@ pub(super) fn serve<'a>(
                 return ServeResult::Over { stream, reason, is_cut: false };
             }
             // What serves requests is gone while there are none.
-            let served = Box::pin(serve_until_idle(stream, first, connection, watch, entry)).await;
-            connection.forget_head_buffer();
-            match served {
+            match Box::pin(serve_until_idle(stream, first, connection, watch, entry)).await {
                 IdleOrClosed::Idle { stream: rest, first: behind } => (stream, first) = (rest, behind),
                 IdleOrClosed::Closed(served) => return served,
             }

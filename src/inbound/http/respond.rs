@@ -15,9 +15,10 @@ use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
 use super::validate::head_length;
+use crate::budget::{BudgetExceeded, Reservation};
 use crate::http::{
-    BodyLookahead, BodyPace, UnsentBytes, content_length, remove_from_response, response_head_length, response_problem,
-    retain_trailer_names,
+    ANSWER_HEAD_COPIES, BodyLookahead, BodyPace, FREE_ANSWER_HEAD, UnsentBytes, content_length, remove_from_response,
+    response_head_length, response_problem, retain_trailer_names,
 };
 use crate::telemetry::RequestReason;
 
@@ -69,7 +70,7 @@ impl ResponseContext<'_> {
                 own_values(fields);
                 stream_backlog.hold_head(fields)
             }
-            None => connection.hold_head(head_length(fields), &mut exchange.memory),
+            None => hold_head(head_length(fields), self.unsent.as_ref(), &mut exchange.memory),
         };
         if held.is_err() {
             return refuse(RequestReason::Overloaded, NO_MEMORY, self.grpc, exchange);
@@ -116,6 +117,19 @@ fn refuse(reason: RequestReason, detail: &str, grpc: bool, exchange: AppExchange
     entry.fields.detail = Some(detail.to_owned());
     let closes = !request_body.is_done() || guard.connection().says_close();
     reject(reason, entry, grpc, closes, Some(UnreadBody { body: request_body, memory }))
+}
+
+/// Accounts for the head of an answer over HTTP/1.1, of so many bytes: by `memory` until the answer has ended, and by `unsent` for what whoever
+/// sends it grows to.
+///
+/// # Errors
+/// There is no room for it.
+fn hold_head(length: usize, unsent: Option<&UnsentBytes>, memory: &mut Reservation) -> Result<(), BudgetExceeded> {
+    if length <= FREE_ANSWER_HEAD {
+        return Ok(());
+    }
+    memory.try_resize(memory.bytes() + ANSWER_HEAD_COPIES * length)?;
+    unsent.map_or(Ok(()), |unsent| unsent.hold_head(length, memory.budget()))
 }
 
 /// Each value gets memory of its own. They are parts of the buffer that the answer was read into, and those that a connection of HTTP/2 compresses
