@@ -1,7 +1,7 @@
 //! Socket files.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -39,7 +39,7 @@ pub fn open_unix(path: &Path, access: SocketFileMode) -> io::Result<(UnixListene
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     let addr = SockAddr::unix(path)?;
     match socket.bind(&addr) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match try_connect(&addr) {
             // A file that is no socket refuses too, and is not ours to remove.
             Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
                 fs::remove_file(path)?;
@@ -69,6 +69,33 @@ pub fn open_unix(path: &Path, access: SocketFileMode) -> io::Result<(UnixListene
     Ok((socket.into(), file))
 }
 
+/// Whether anybody listens at `addr`. Somebody does who has no place left for us, which is not waited for.
+fn try_connect(addr: &SockAddr) -> io::Result<()> {
+    Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?.connect(addr)
+}
+
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn one_who_listens_and_does_not_accept_is_not_waited_for_and_keeps_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        // The only place in its backlog.
+        let _pending = UnixStream::connect(&path).unwrap();
+        let error = open_unix(&path, SocketFileMode::Owner).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
+        drop(listener);
+        assert!(open_unix(&path, SocketFileMode::Owner).is_ok(), "nobody listens any more");
+    }
 }
