@@ -55,32 +55,26 @@ pub(super) fn health(admin: Option<&AdminAddr>) -> Result<Exit, Fault> {
 pub(super) fn wait(admin: Option<&AdminAddr>, limit: Duration) -> Result<Exit, Fault> {
     let admin = admin.ok_or_else(nowhere)?;
     let deadline = Instant::now() + limit;
-    // What stood in the way when the proxy answered last.
-    let mut awaited = None;
+    let mut before = None;
     loop {
         let by = Instant::now() + ANSWER_TIMEOUT;
         // A single question has the time that it needs.
-        let answer = ask(admin, if limit.is_zero() { by } else { by.min(deadline) });
-        let is_over = Instant::now() >= deadline;
-        let error = match answer {
+        let outcome = match ask(admin, if limit.is_zero() { by } else { by.min(deadline) }) {
             Ok(ProbeResult::Ready(_)) => return Ok(Exit::Success),
-            Ok(ProbeResult::Waiting(parts)) => {
-                awaited = Some(parts);
-                None
-            }
-            // The last question may have been cut short, which says nothing of the proxy.
-            Err(error) => {
-                awaited = awaited.filter(|_| is_over && error.kind() == ErrorKind::TimedOut);
-                Some(error)
-            }
+            Ok(ProbeResult::Waiting(parts)) => Ok(parts),
+            Err(error) => Err(error),
         };
+        let is_over = Instant::now() >= deadline;
+        // The last question may have been cut short, which says less than the one before it.
+        let is_cut = is_over && outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut);
+        let outcome = before.take().filter(|_| is_cut).unwrap_or(outcome);
         if is_over {
-            return Err(match (awaited, error) {
-                (Some(parts), _) => Fault::new(Exit::Findings, format!("not ready within {limit:?}\n{parts}")),
-                (None, Some(error)) => nobody(admin, &error),
-                (None, None) => nobody(admin, &too_late()),
+            return Err(match outcome {
+                Ok(parts) => Fault::new(Exit::Findings, format!("not ready within {limit:?}\n{parts}")),
+                Err(error) => nobody(admin, &error),
             });
         }
+        before = Some(outcome);
         thread::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
     }
 }

@@ -277,6 +277,22 @@ fn an_answer_that_does_not_end_gains_no_time_by_its_parts() {
 }
 
 #[test]
+fn wait_says_what_it_was_told_last_and_not_that_its_time_was_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n");
+        }
+    });
+    let ended = vestibule(&["wait", "--timeout", "300ms"], &addr);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("the answer is not from vestibule"), "{ended:?}");
+}
+
+#[test]
 fn a_socket_file_at_which_nobody_accepts_is_not_waited_at_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin");
