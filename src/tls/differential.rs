@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     /// How many schedules are tried with each peer: more by `VESTIBULE_TEST_SCHEDULES`.
-    const SCHEDULES: u64 = 3000;
+    const SCHEDULES: u64 = 1000;
 
     #[test]
     fn every_schedule_of_a_client_comes_to_the_same_end_as_with_rustls() {

@@ -14,8 +14,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::app::{NOTHING, SEND};
-use super::http2;
 use super::proxy::Proxy;
+use super::{http1, http2};
 use crate::wire::client::{Client, dial, reset};
 use crate::wire::end::End;
 
@@ -47,6 +47,9 @@ pub(super) enum Kind {
     Downloads,
     BothWays,
     Resets,
+    Http1Requests,
+    Http1Answers,
+    Http1Uploads,
     Http2OpenHeads,
     Http2RefusedHeads,
     Http2LargeHeads,
@@ -56,7 +59,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Silent,
         Self::OneByte,
         Self::SmallHellos,
@@ -71,6 +74,9 @@ impl Kind {
         Self::Downloads,
         Self::BothWays,
         Self::Resets,
+        Self::Http1Requests,
+        Self::Http1Answers,
+        Self::Http1Uploads,
         Self::Http2OpenHeads,
         Self::Http2RefusedHeads,
         Self::Http2LargeHeads,
@@ -105,6 +111,9 @@ impl Kind {
             Self::Downloads => ("downloads", "downloads that the client does not read"),
             Self::BothWays => ("both", "both"),
             Self::Resets => ("resets", "part of a ClientHello, and a reset"),
+            Self::Http1Requests => ("http1-requests", "HTTP/1.1: 3,000 requests at once that the app does not answer"),
+            Self::Http1Answers => ("http1-answers", "HTTP/1.1: 30 answers that the client does not read"),
+            Self::Http1Uploads => ("http1-uploads", "HTTP/1.1: an upload that the app does not read"),
             Self::Http2OpenHeads => ("http2-open-heads", "HTTP/2: 3.6 KiB of a head, which say 3,700 fields"),
             Self::Http2RefusedHeads => ("http2-refused-heads", "HTTP/2: 4 heads of 3,600 fields, which are refused"),
             Self::Http2LargeHeads => ("http2-large-heads", "HTTP/2: a head of 54 KiB"),
@@ -125,6 +134,11 @@ impl Kind {
                 | Self::Http2TooManyRequests
                 | Self::Http2Answers
         )
+    }
+
+    /// Whether clients speak HTTP to the proxy itself.
+    pub(super) fn speaks_http(self) -> bool {
+        self.speaks_http2() || matches!(self, Self::Http1Requests | Self::Http1Answers | Self::Http1Uploads)
     }
 
     /// Whether clients are asked for certificates.
@@ -197,6 +211,9 @@ fn come(kind: Kind, addr: SocketAddr, config: &Arc<ClientConfig>) -> Result<TcpS
             reset(say(dial(addr)?, &hello(1800)[..1000])?);
             Err(End::Reset)
         }
+        Kind::Http1Requests => ask(addr, config, &http1::unanswered(3000)),
+        Kind::Http1Answers => ask(addr, config, &http1::large_answers(30)),
+        Kind::Http1Uploads => ask(addr, config, &http1::upload(400 * KIB)),
         Kind::Http2OpenHeads => ask(addr, config, &http2::open_head(3700)),
         Kind::Http2RefusedHeads => ask(addr, config, &http2::heads(4, 3600)),
         Kind::Http2LargeHeads => ask(addr, config, &http2::large_head(54 * KIB)),

@@ -3,6 +3,7 @@
 
 mod app;
 mod group;
+mod http1;
 mod http2;
 mod kind;
 mod proxy;

@@ -34,7 +34,7 @@ pub(super) struct Proxy {
     running: Running,
     /// Where it listens.
     pub(super) addr: SocketAddr,
-    /// Where the flood comes: another listener, where it speaks HTTP/2.
+    /// Where the flood comes: another listener, where it speaks HTTP.
     pub(super) flooded: SocketAddr,
     admin: SocketAddr,
     asking: Arc<ClientConfig>,
@@ -68,7 +68,7 @@ impl Proxy {
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.members()).arg(&world.binary);
         command.arg("proxy");
-        let flooded = if kind.speaks_http2() {
+        let flooded = if kind.speaks_http() {
             let http = port::free()?;
             let file = world.work.join("listeners.toml");
             fs::write(&file, listeners(addr, http, app))?;
