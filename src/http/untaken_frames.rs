@@ -1,7 +1,8 @@
 //! DATA frames of an app's answer that have come over HTTP/2 and that nobody has taken.
 //!
 //! h2 has a slot for each beside its bytes, however few these are, and keeps the slots as long as the connection is there. An app may fill its
-//! window with frames of one byte: so nothing more is read of it while many of them wait.
+//! window with frames of one byte: so they count, and while memory is short nothing more is read of an app of which many wait. Not before that, for
+//! behind them there may be a PING to be answered, or the window of an upload.
 
 use std::io;
 use std::pin::Pin;
@@ -11,8 +12,10 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::body_part::poll_read_up_to;
-use super::frames::{DATA, FrameScan};
-use super::stream_memory::max_answer_parts;
+use super::frames::{DATA, FrameScan, FrameStart};
+use super::stream_memory::{PART_SLOT, max_answer_parts};
+use crate::budget::{MemoryBudget, Reservation};
+use crate::io::PeriodicCheck;
 
 /// How far beyond the frame that is under way is read at a time where memory is limited, in bytes: each frame has a header of nine.
 const AHEAD: usize = 1024;
@@ -27,28 +30,31 @@ pub(crate) struct UntakenFrames(Arc<Mutex<FrameCount>>);
 #[derive(Debug, Default)]
 struct FrameCount {
     frames: usize,
+    /// For those that are more than every answer may have, where memory is limited.
+    memory: Option<Reservation>,
     /// Waits until there are fewer.
     reader: Option<Waker>,
 }
 
 impl UntakenFrames {
-    fn lock(&self) -> MutexGuard<'_, FrameCount> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// None yet. They are held to `budget`.
+    pub(crate) fn new(budget: &Arc<MemoryBudget>) -> Self {
+        let memory = budget.limit().map(|_| budget.reservation());
+        Self(Arc::new(Mutex::new(FrameCount { memory, ..FrameCount::default() })))
     }
 
-    /// Ready once fewer than `most` wait.
-    fn poll_room(&self, cx: &Context<'_>, most: usize) -> Poll<()> {
-        let mut count = self.lock();
-        if count.frames < most {
-            return Poll::Ready(());
-        }
-        count.reader = Some(cx.waker().clone());
-        Poll::Pending
+    fn lock(&self) -> MutexGuard<'_, FrameCount> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, frames: impl FnOnce(usize) -> usize) {
         let mut count = self.lock();
         count.frames = frames(count.frames);
+        let frames = count.frames;
+        if let Some(memory) = &mut count.memory {
+            let more = frames.saturating_sub(max_answer_parts(memory.budget().limit()));
+            memory.set(more * PART_SLOT);
+        }
         if let Some(reader) = count.reader.take() {
             reader.wake();
         }
@@ -65,20 +71,39 @@ impl UntakenFrames {
     }
 }
 
-/// Reads what an app sends by HTTP/2 no faster than its frames are taken.
+impl FrameCount {
+    /// Whether too many wait for the memory there is.
+    fn is_too_much(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.bytes() > 0 && memory.budget().is_under_pressure())
+    }
+}
+
+/// Reads what an app sends by HTTP/2 no faster than its frames are taken, while memory is short.
 #[derive(Debug)]
 pub(crate) struct AnswerFrames {
     scan: FrameScan,
     untaken: UntakenFrames,
-    most: usize,
     ahead: usize,
+    /// Looks whether there is memory again.
+    look: PeriodicCheck,
 }
 
 impl AnswerFrames {
     /// In front of the first frame, where all connections together hold `limit`.
     pub(crate) fn new(untaken: UntakenFrames, limit: Option<usize>) -> Self {
         let ahead = if limit.is_some() { AHEAD } else { AHEAD_UNLIMITED };
-        Self { scan: FrameScan::of_server(), untaken, most: max_answer_parts(limit), ahead }
+        Self { scan: FrameScan::of_server(), untaken, ahead, look: PeriodicCheck::default() }
+    }
+
+    /// Ready once there is room.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut count = self.untaken.lock();
+        if count.is_too_much() && !self.look.poll(cx, || !count.is_too_much()) {
+            count.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.look.rest();
+        Poll::Ready(())
     }
 
     /// As [`AsyncRead::poll_read`] of `stream`, once there is room.
@@ -88,12 +113,11 @@ impl AnswerFrames {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.untaken.poll_room(cx, self.most));
+        ready!(self.poll_room(cx));
         let before = buf.filled().len();
         ready!(poll_read_up_to(self.scan.left() + self.ahead, stream, cx, buf))?;
         let mut come = 0;
-        // One that is empty is given to nobody.
-        self.scan.pass(&buf.filled()[before..], |frame| come += usize::from(frame.kind == DATA && frame.length > 0));
+        self.scan.pass(&buf.filled()[before..], |frame| come += usize::from(is_taken(frame)));
         if come > 0 {
             self.untaken.set(|frames| frames + come);
         }
@@ -101,11 +125,17 @@ impl AnswerFrames {
     }
 }
 
+/// Whether somebody is given what is in a frame: nobody is where there is nothing, and nobody knows of one that is padded.
+fn is_taken(frame: FrameStart) -> bool {
+    frame.kind == DATA && frame.length > 0 && !frame.is_padded
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
+    use crate::budget::Budgets;
 
     /// A connection whose frames are taken one by one.
     struct Gated<'a>(&'a [u8], AnswerFrames);
@@ -118,34 +148,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_is_read_while_many_frames_wait_however_small_they_are_and_large_ones_come_as_they_are() {
+    async fn no_more_is_read_while_many_frames_wait_and_memory_is_short_and_large_ones_come_as_they_are() {
         let small = [0, 0, 1, DATA, 0, 0, 0, 0, 1, b'x'].repeat(10_000);
-        let untaken = UntakenFrames::default();
-        let mut gated = Gated(&small, AnswerFrames::new(untaken.clone(), Some(1 << 20)));
-        let (most, mut read) = (max_answer_parts(Some(1 << 20)), 0);
+        let budget = Budgets::new(None, Some(1 << 20)).backlogs;
+        let untaken = UntakenFrames::new(&budget);
+        let mut gated = Gated(&small, AnswerFrames::new(untaken.clone(), budget.limit()));
         let mut space = vec![0; 64 * 1024];
         let mut cx = Context::from_waker(Waker::noop());
         let mut poll = |gated: &mut Gated<'_>, space: &mut [u8]| {
             let mut buf = ReadBuf::new(space);
             Pin::new(gated).poll_read(&mut cx, &mut buf).map(|read| read.map(|()| buf.filled().len()).unwrap())
         };
+        let mut read = 0;
         while let Poll::Ready(more) = poll(&mut gated, &mut space) {
             read += more;
         }
-        assert!((10 * most..10 * most + 2 * AHEAD).contains(&read), "{read}");
-        for _ in 0..read / 10 {
-            assert!(untaken.lock().frames > 0);
-            untaken.remove();
-        }
-        assert!(poll(&mut gated, &mut space).is_ready());
+        assert!(budget.is_under_pressure() && budget.held() < 768 << 10, "{}", budget.held());
+        let frames = read / 10;
+        assert!((1000..2000).contains(&frames), "{frames}");
+        (0..frames - 10).for_each(|_| untaken.remove());
+        assert!(budget.held() == 0 && poll(&mut gated, &mut space).is_ready());
+        // Others have all of it.
+        let mut others = budget.reservation();
+        others.set(1 << 20);
+        while poll(&mut gated, &mut space).is_ready() {}
+        let most = max_answer_parts(budget.limit());
+        assert!((most..most + 2 * AHEAD / 10).contains(&untaken.lock().frames), "{}", untaken.lock().frames);
         untaken.clear();
         let large = [&[0, 0x40, 0, DATA, 0, 0, 0, 0, 1][..], &[0; 16 * 1024]].concat().repeat(3);
-        let mut gated = Gated(&large, AnswerFrames::new(untaken, Some(1 << 20)));
+        let mut gated = Gated(&large, AnswerFrames::new(untaken, budget.limit()));
         let mut lengths = Vec::new();
         while let Ok(read @ 1..) = gated.read(&mut space).await {
             lengths.push(read);
         }
         assert_eq!(lengths.iter().sum::<usize>(), large.len());
         assert!(lengths.len() <= 4, "{lengths:?}");
+    }
+
+    #[test]
+    fn what_is_given_to_nobody_does_not_count() {
+        let frame =
+            |length, is_padded| FrameStart { kind: DATA, length, continues: true, is_padded, is_settings_ack: false };
+        assert!(is_taken(frame(1, false)) && !is_taken(frame(0, false)) && !is_taken(frame(10, true)));
     }
 }

@@ -90,7 +90,7 @@ impl AppConnection {
         if !proxy_header.is_empty() {
             stream.write_all(proxy_header).await?;
         }
-        let untaken = UntakenFrames::default();
+        let untaken = UntakenFrames::new(budget);
         let stream = MeteredStream::new(ResettingStream::new(stream, protocol, untaken.clone(), budget));
         let count_guard = CountedConnection::begin(stream.meter(), totals);
         match protocol {
