@@ -2,13 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
+use super::head_room::HeadRoom;
+use crate::budget::{MemoryBudget, Reservation};
 
 /// What is read at a time, in bytes, where nobody says how much is taken.
 const PART: usize = 16 * 1024 - 1;
@@ -28,12 +29,6 @@ const MAX_DOUBLINGS: u8 = 3;
 /// what the session of TLS has made of the first. Those that are larger than the first ones are reserved while they are taken.
 const PARTS_HELD: usize = 4;
 
-/// Bytes of the head of an answer over HTTP/1.1 for which every connection has room.
-pub(crate) const FREE_ANSWER_HEAD: usize = 8 * 1024;
-
-/// The head of an answer is held as it came, as it is written, in a buffer that doubles, and as it is sealed.
-pub(crate) const ANSWER_HEAD_COPIES: usize = 4;
-
 /// How much is read at a time of a connection, as whoever takes what is read of it goes along.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PartSize(Arc<PartState>);
@@ -43,18 +38,19 @@ struct PartState {
     doublings: AtomicU8,
     /// Bytes that were read last.
     last: AtomicUsize,
-    /// What parts take that are larger than the first ones, or a head that is read; without it nobody counts that.
+    /// What parts take that are larger than the first ones; without it nobody counts that.
     grown: Option<Mutex<Reservation>>,
-    /// A head is read, of which so many bytes have come.
-    head: AtomicUsize,
-    is_head: AtomicBool,
+    /// The same of heads of answers.
+    head: Option<Mutex<HeadRoom>>,
 }
 
 impl PartSize {
     /// What is read is held to `budget`.
     pub(crate) fn of(budget: &Arc<MemoryBudget>) -> Self {
-        let grown = budget.limit().map(|_| Mutex::new(budget.reservation()));
-        Self(Arc::new(PartState { grown, ..PartState::default() }))
+        let is_limited = budget.limit().is_some();
+        let grown = is_limited.then(|| Mutex::new(budget.reservation()));
+        let head = is_limited.then(|| Mutex::new(HeadRoom::of(budget)));
+        Self(Arc::new(PartState { grown, head, ..PartState::default() }))
     }
 
     /// What is read at a time, in bytes, by whoever is held to `budget`.
@@ -71,42 +67,53 @@ impl PartSize {
         budget: &MemoryBudget,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        if let Some(mut head) = self.head() {
+            ready!(head.poll_room(cx, FIRST_PART))?;
+        }
         ready!(poll_read_up_to(self.bytes(budget), stream, cx, buf))?;
         let read = buf.filled().len() - before;
         self.0.last.store(read, Ordering::Relaxed);
-        if self.0.is_head.load(Ordering::Relaxed) && !self.has_room_for_head(read) {
-            let why = "memory is short, and the head is long";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, why)));
+        if let Some(mut head) = self.head() {
+            head.add(read);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// What is read from now on is the head of a message, until [`PartSize::end_head`].
-    pub(crate) fn begin_head(&self) {
-        self.0.head.store(0, Ordering::Relaxed);
-        self.0.is_head.store(true, Ordering::Relaxed);
+    fn head(&self) -> Option<MutexGuard<'_, HeadRoom>> {
+        self.0.head.as_ref().map(|head| head.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whoever has it accounts for it from now on.
-    pub(crate) fn end_head(&self) {
-        self.0.is_head.store(false, Ordering::Relaxed);
-        if self.0.head.swap(0, Ordering::Relaxed) > FREE_ANSWER_HEAD {
-            self.reserve(|grown| grown.try_resize(0));
+    /// What is read from now on is the head of an answer, which waits where there is no room for it.
+    pub(crate) fn begin_head(&self) {
+        if let Some(mut head) = self.head() {
+            head.begin();
         }
     }
 
-    /// Whether there is memory for a head of which `read` bytes more have come.
-    fn has_room_for_head(&self, read: usize) -> bool {
-        let all = self.0.head.fetch_add(read, Ordering::Relaxed) + read;
-        all <= FREE_ANSWER_HEAD || self.reserve(|grown| grown.try_resize(ANSWER_HEAD_COPIES * all))
+    /// It has come whole.
+    pub(crate) fn end_head(&self) {
+        if let Some(mut head) = self.head() {
+            head.end();
+        }
+    }
+
+    /// What follows is for a stream of HTTP/2, which counts for two of the first parts; h2 says how much of it is asked for.
+    pub(crate) fn begin_stream(&self) {
+        self.0.doublings.store(1, Ordering::Relaxed);
+    }
+
+    /// Nothing of a message is held any more.
+    pub(crate) fn end_message(&self) {
+        self.shrink();
+        if let Some(mut head) = self.head() {
+            head.release();
+        }
     }
 
     /// All that was read was taken at once: twice as much is read at a time, within limits.
     pub(super) fn grow(&self) {
         let doublings = self.0.doublings.load(Ordering::Relaxed) + 1;
-        if doublings <= MAX_DOUBLINGS
-            && self.reserve(|grown| grown.try_resize_for_speed(PARTS_HELD * doubled(doublings)))
-        {
+        if doublings <= MAX_DOUBLINGS && self.reserve(PARTS_HELD * doubled(doublings)) {
             self.0.doublings.store(doublings, Ordering::Relaxed);
         }
     }
@@ -114,14 +121,14 @@ impl PartSize {
     /// Something of it waits, or nobody takes it any more: as little as at first is read at a time.
     pub(super) fn shrink(&self) {
         if self.0.doublings.swap(0, Ordering::Relaxed) > 0 {
-            self.reserve(|grown| grown.try_resize(0));
+            self.reserve(0);
         }
     }
 
-    /// Whether there is memory for what is asked for.
-    fn reserve(&self, ask: impl FnOnce(&mut Reservation) -> Result<(), BudgetExceeded>) -> bool {
+    /// Whether there is memory for so many bytes.
+    fn reserve(&self, bytes: usize) -> bool {
         let Some(grown) = &self.0.grown else { return true };
-        ask(&mut grown.lock().unwrap_or_else(PoisonError::into_inner)).is_ok()
+        grown.lock().unwrap_or_else(PoisonError::into_inner).try_resize_for_speed(bytes).is_ok()
     }
 
     /// What the last part takes that was read, or the next one if that is more, in bytes.

@@ -72,14 +72,14 @@ impl UnsentBytes {
         }
     }
 
-    /// Accounts by `budget` for the buffer that a head of so many bytes is written to, as long as this is there.
+    /// Accounts by `budget` for the buffer that a head is written to, and has so many bytes more for it, as long as this is there.
     ///
     /// # Errors
     /// There is no room for it.
-    pub(crate) fn hold_head(&self, length: usize, budget: &Arc<MemoryBudget>) -> Result<(), BudgetExceeded> {
+    pub(crate) fn hold_head(&self, more: usize, budget: &Arc<MemoryBudget>) -> Result<(), BudgetExceeded> {
         let mut state = self.state();
         let heads = state.heads.get_or_insert_with(|| budget.reservation());
-        heads.try_resize(heads.bytes().max(length.next_power_of_two()))
+        heads.try_resize_for_first(heads.bytes().max(more))
     }
 
     /// How many they are.

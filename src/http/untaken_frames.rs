@@ -17,21 +17,18 @@ use super::stream_memory::{PART_SLOT, max_answer_parts};
 use crate::budget::{MemoryBudget, Reservation};
 use crate::io::PeriodicCheck;
 
-/// How far beyond the frame that is under way is read at a time where memory is limited, in bytes: each frame has a header of nine.
+/// How far beyond the frame that is under way is read at a time, in bytes: each frame has a header of nine.
 const AHEAD: usize = 1024;
 
-/// The same where it is not.
-const AHEAD_UNLIMITED: usize = 16 * 1024;
-
-/// How many frames of one answer wait, between whoever reads them and whoever takes them.
+/// How many frames of one answer wait, between whoever reads them and whoever takes them. Nobody counts them where memory has no limit.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct UntakenFrames(Arc<Mutex<FrameCount>>);
+pub(crate) struct UntakenFrames(Option<Arc<Mutex<FrameCount>>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FrameCount {
     frames: usize,
-    /// For those that are more than every answer may have, where memory is limited.
-    memory: Option<Reservation>,
+    /// For those that are more than every answer may have.
+    memory: Reservation,
     /// Waits until there are fewer.
     reader: Option<Waker>,
 }
@@ -39,22 +36,19 @@ struct FrameCount {
 impl UntakenFrames {
     /// None yet. They are held to `budget`.
     pub(crate) fn new(budget: &Arc<MemoryBudget>) -> Self {
-        let memory = budget.limit().map(|_| budget.reservation());
-        Self(Arc::new(Mutex::new(FrameCount { memory, ..FrameCount::default() })))
+        let count = || FrameCount { frames: 0, memory: budget.reservation(), reader: None };
+        Self(budget.limit().map(|_| Arc::new(Mutex::new(count()))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, FrameCount> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Option<MutexGuard<'_, FrameCount>> {
+        self.0.as_ref().map(|count| count.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn set(&self, frames: impl FnOnce(usize) -> usize) {
-        let mut count = self.lock();
+        let Some(mut count) = self.lock() else { return };
         count.frames = frames(count.frames);
-        let frames = count.frames;
-        if let Some(memory) = &mut count.memory {
-            let more = frames.saturating_sub(max_answer_parts(memory.budget().limit()));
-            memory.set(more * PART_SLOT);
-        }
+        let more = count.frames.saturating_sub(max_answer_parts(count.memory.budget().limit()));
+        count.memory.set(more * PART_SLOT);
         if let Some(reader) = count.reader.take() {
             reader.wake();
         }
@@ -74,7 +68,7 @@ impl UntakenFrames {
 impl FrameCount {
     /// Whether too many wait for the memory there is.
     fn is_too_much(&self) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.bytes() > 0 && memory.budget().is_under_pressure())
+        self.memory.bytes() > 0 && self.memory.budget().is_under_pressure()
     }
 }
 
@@ -83,21 +77,19 @@ impl FrameCount {
 pub(crate) struct AnswerFrames {
     scan: FrameScan,
     untaken: UntakenFrames,
-    ahead: usize,
     /// Looks whether there is memory again.
     look: PeriodicCheck,
 }
 
 impl AnswerFrames {
-    /// In front of the first frame, where all connections together hold `limit`.
-    pub(crate) fn new(untaken: UntakenFrames, limit: Option<usize>) -> Self {
-        let ahead = if limit.is_some() { AHEAD } else { AHEAD_UNLIMITED };
-        Self { scan: FrameScan::of_server(), untaken, ahead, look: PeriodicCheck::default() }
+    /// In front of the first frame.
+    pub(crate) fn new(untaken: UntakenFrames) -> Self {
+        Self { scan: FrameScan::of_server(), untaken, look: PeriodicCheck::default() }
     }
 
     /// Ready once there is room.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut count = self.untaken.lock();
+        let Some(mut count) = self.untaken.lock() else { return Poll::Ready(()) };
         if count.is_too_much() && !self.look.poll(cx, || !count.is_too_much()) {
             count.reader = Some(cx.waker().clone());
             return Poll::Pending;
@@ -113,9 +105,12 @@ impl AnswerFrames {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.untaken.0.is_none() {
+            return stream.poll_read(cx, buf);
+        }
         ready!(self.poll_room(cx));
         let before = buf.filled().len();
-        ready!(poll_read_up_to(self.scan.left() + self.ahead, stream, cx, buf))?;
+        ready!(poll_read_up_to(self.scan.left() + AHEAD, stream, cx, buf))?;
         let mut come = 0;
         self.scan.pass(&buf.filled()[before..], |frame| come += usize::from(is_taken(frame)));
         if come > 0 {
@@ -152,7 +147,7 @@ mod tests {
         let small = [0, 0, 1, DATA, 0, 0, 0, 0, 1, b'x'].repeat(10_000);
         let budget = Budgets::new(None, Some(1 << 20)).backlogs;
         let untaken = UntakenFrames::new(&budget);
-        let mut gated = Gated(&small, AnswerFrames::new(untaken.clone(), budget.limit()));
+        let mut gated = Gated(&small, AnswerFrames::new(untaken.clone()));
         let mut space = vec![0; 64 * 1024];
         let mut cx = Context::from_waker(Waker::noop());
         let mut poll = |gated: &mut Gated<'_>, space: &mut [u8]| {
@@ -173,10 +168,14 @@ mod tests {
         others.set(1 << 20);
         while poll(&mut gated, &mut space).is_ready() {}
         let most = max_answer_parts(budget.limit());
-        assert!((most..most + 2 * AHEAD / 10).contains(&untaken.lock().frames), "{}", untaken.lock().frames);
+        assert!(
+            (most..most + 2 * AHEAD / 10).contains(&untaken.lock().unwrap().frames),
+            "{}",
+            untaken.lock().unwrap().frames
+        );
         untaken.clear();
         let large = [&[0, 0x40, 0, DATA, 0, 0, 0, 0, 1][..], &[0; 16 * 1024]].concat().repeat(3);
-        let mut gated = Gated(&large, AnswerFrames::new(untaken, budget.limit()));
+        let mut gated = Gated(&large, AnswerFrames::new(untaken));
         let mut lengths = Vec::new();
         while let Ok(read @ 1..) = gated.read(&mut space).await {
             lengths.push(read);

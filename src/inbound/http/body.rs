@@ -157,6 +157,7 @@ impl AppResponseBody {
         let Some(exchange) = self.exchange.take() else { return };
         let AppExchange { app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
         self.memory = Some(memory);
+        app.part().end_message();
         entry.fields.transferred.up = request_body.bytes();
         // An app that has answered before it had the whole request is not asked again on this connection.
         if may_reuse && request_body.is_done() {

@@ -6,6 +6,7 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response, StatusCode, Version};
+use tokio::time::{Instant, sleep};
 
 use super::app::MAX_ANSWER_HEAD;
 use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody};
@@ -15,10 +16,10 @@ use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
 use super::validate::head_length;
-use crate::budget::{BudgetExceeded, Reservation};
+use crate::budget::{BudgetExceeded, MemoryBudget};
 use crate::http::{
-    ANSWER_HEAD_COPIES, BodyLookahead, BodyPace, FREE_ANSWER_HEAD, UnsentBytes, content_length, remove_from_response,
-    response_head_length, response_problem, retain_trailer_names,
+    BodyLookahead, BodyPace, FREE_ANSWER_HEAD, HEAD_ROOM_INTERVAL, HEAD_ROOM_TIMEOUT, UnsentBytes, content_length,
+    remove_from_response, response_head_length, response_problem, retain_trailer_names,
 };
 use crate::telemetry::RequestReason;
 
@@ -67,10 +68,14 @@ impl ResponseContext<'_> {
         }
         let held = match &self.stream_backlog {
             Some(stream_backlog) => {
+                exchange.app.part().begin_stream();
                 own_values(fields);
                 stream_backlog.hold_head(fields)
             }
-            None => hold_head(head_length(fields), self.unsent.as_ref(), &mut exchange.memory),
+            None => match &self.unsent {
+                Some(unsent) => hold_head(head_length(fields), unsent, exchange.memory.budget()).await,
+                None => Ok(()),
+            },
         };
         if held.is_err() {
             return refuse(RequestReason::Overloaded, NO_MEMORY, self.grpc, exchange);
@@ -119,17 +124,23 @@ fn refuse(reason: RequestReason, detail: &str, grpc: bool, exchange: AppExchange
     reject(reason, entry, grpc, closes, Some(UnreadBody { body: request_body, memory }))
 }
 
-/// Accounts for the head of an answer over HTTP/1.1, of so many bytes: by `memory` until the answer has ended, and by `unsent` for what whoever
-/// sends it grows to.
+/// Accounts by `unsent` for what whoever sends the head of an answer over HTTP/1.1, of so many bytes, grows to for it. The app has acted on the
+/// request: where there is no room yet it waits for some.
 ///
 /// # Errors
-/// There is no room for it.
-fn hold_head(length: usize, unsent: Option<&UnsentBytes>, memory: &mut Reservation) -> Result<(), BudgetExceeded> {
+/// There was none for too long.
+async fn hold_head(length: usize, unsent: &UnsentBytes, budget: &Arc<MemoryBudget>) -> Result<(), BudgetExceeded> {
     if length <= FREE_ANSWER_HEAD {
         return Ok(());
     }
-    memory.try_resize(memory.bytes() + ANSWER_HEAD_COPIES * length)?;
-    unsent.map_or(Ok(()), |unsent| unsent.hold_head(length, memory.budget()))
+    let end = Instant::now() + HEAD_ROOM_TIMEOUT;
+    loop {
+        let held = unsent.hold_head(length.next_power_of_two() - FREE_ANSWER_HEAD, budget);
+        if held.is_ok() || Instant::now() > end {
+            return held;
+        }
+        sleep(HEAD_ROOM_INTERVAL).await;
+    }
 }
 
 /// Each value gets memory of its own. They are parts of the buffer that the answer was read into, and those that a connection of HTTP/2 compresses

@@ -50,7 +50,7 @@ impl ResettingStream {
             protocol,
             unsent: UnsentBytes::default(),
             part: PartSize::of(budget),
-            frames: AnswerFrames::new(untaken, budget.limit()),
+            frames: AnswerFrames::new(untaken),
             reservation: budget.reservation(),
             written: 0,
             watch: None,
