@@ -234,6 +234,7 @@ fn a_program_that_hangs_is_killed_with_its_group_and_the_next_rotation_has_its_t
     let body = "cd \"$(dirname \"$0\")\"; [ -e hung ] && exit 0; trap '' TERM; sleep 300 & echo $$ $! >hung.new; mv hung.new hung; wait; sleep 300";
     let hook = format!("exec:{}", scene.script("hook", body));
     let sidecar = scene.proxy().arg("--on-rotation").arg(&hook).ready();
+    let begun = Instant::now();
     scene.credentials.rotate();
     let pids = eventually("the program", || scene.lines("hung").pop());
     let pids: Vec<_> = pids.split(' ').collect();
@@ -245,7 +246,8 @@ fn a_program_that_hangs_is_killed_with_its_group_and_the_next_rotation_has_its_t
     let deadline = Instant::now() + Duration::from_secs(60);
     while sidecar.lines_of("rotation hook ended").is_empty() {
         assert!(Instant::now() < deadline, "{:#?}", sidecar.lines());
-        assert!(lives(pids[0]), "nobody else ends it");
+        // The line may come a moment later.
+        assert!(lives(pids[0]) || begun.elapsed() > Duration::from_secs(29), "nobody else ends it");
         std::thread::sleep(Duration::from_millis(20));
     }
     let line = ended(&sidecar, 2);
