@@ -26,7 +26,7 @@ fn set_background_thread(runs: bool) {
 
 fn main() -> ExitCode {
     commands::keep_memory_private();
-    commands::fail_oversized_writes();
+    commands::outlive_limits();
     match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => match commands::execute(command, Some(ALLOCATORS)) {
             Ok(exit) => exit.into(),

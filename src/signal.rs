@@ -66,6 +66,8 @@ impl Signal {
     pub const USR2: Self = Self(Kernel::USR2);
     /// Goes on after a stop.
     pub const CONT: Self = Self(Kernel::CONT);
+    /// More CPU time was used than may be (RLIMIT_CPU).
+    pub(crate) const XCPU: Self = Self(Kernel::XCPU);
     /// A file would become larger than it may (RLIMIT_FSIZE).
     pub(crate) const XFSZ: Self = Self(Kernel::XFSZ);
     /// Ends at once; cannot be caught.
@@ -79,7 +81,7 @@ impl Signal {
     /// Every signal that is passed on to the app, in the order in which those that arrive together are.
     ///
     /// The others cannot be caught (KILL, STOP), tell of a fault in whoever gets them (ILL, TRAP, ABRT, BUS, FPE, SEGV,
-    /// SYS), or are about our own children, pipes and files (CHLD, PIPE, XFSZ).
+    /// SYS), or are about our own children, pipes and limits (CHLD, PIPE, XCPU, XFSZ).
     pub fn forwardable() -> impl Iterator<Item = Self> {
         let named = NAMED.iter().map(|(signal, _)| Self(*signal)).filter(|signal| signal.is_forwardable());
         named.chain((0..).map_while(Self::real_time))
@@ -104,6 +106,7 @@ impl Signal {
                 | Kernel::SYS
                 | Kernel::CHILD
                 | Kernel::PIPE
+                | Kernel::XCPU
                 | Kernel::XFSZ
         )
     }

@@ -29,9 +29,10 @@ pub fn keep_memory_private() {
     let _ = limits::keep_memory_private();
 }
 
-/// Has what we write beyond the limit of a file's size fail, and not end us: a file for the app, the log, a token. The second thing that is done.
-pub fn fail_oversized_writes() {
-    Signals::fail_oversized_writes();
+/// Has what goes beyond our own limits fail, and not end us: a file for the app, the log, a token that are larger than files may be. The second thing
+/// that is done.
+pub fn outlive_limits() {
+    Signals::outlive_limits();
 }
 
 /// Does what was asked for.

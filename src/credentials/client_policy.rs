@@ -67,8 +67,7 @@ impl ClientPolicyFiles {
     /// should hold CAs. Client CAs, CRLs and rules that cannot be used count as they were in `before`, each by itself.
     ///
     /// # Errors
-    /// There is nothing before, and something cannot be used. An empty file of CAs or CRLs counts as one that is being written; an
-    /// empty policy file is a policy that lists nothing.
+    /// There is nothing before, and something cannot be used. An empty file counts as one that is being written.
     pub fn read(certified: &ClientAuthSettings, before: Option<&Self>) -> Result<Self, TrustError> {
         let (cas, crls, policy) =
             (before.map(|before| &before.cas), before.map(|before| &before.crls), before.map(|before| &before.policy));
@@ -197,7 +196,7 @@ fn read_crls(certified: &ClientAuthSettings, before: Option<&TrustFiles>) -> Res
 /// The file of rules that `certified` names, if it does.
 fn read_policy(certified: &ClientAuthSettings) -> Result<TrustFiles, TrustError> {
     let Some(path) = &certified.policy else { return Ok(TrustFiles::default()) };
-    let files = TrustFiles::single(path, |path| load::read_or_empty(path, PolicyFile::LARGEST))
+    let files = TrustFiles::single(path, |path| load::read(path, PolicyFile::LARGEST))
         .map_err(|error| TrustError::Load(FileKind::Policy, error))?;
     files.texts.iter().try_for_each(|text| parse_policy(text, certified).map(drop))?;
     Ok(files)

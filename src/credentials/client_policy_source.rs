@@ -91,7 +91,7 @@ impl ReloadSource for ClientPolicySource {
         }
     }
 
-    /// An empty policy is a policy, and a document that is cut off between two names still reads as one.
+    /// A policy that is cut off between two lines is a policy, and a document that is cut off between two names still reads as one.
     fn settle_interval(&self) -> Option<Duration> {
         Some(SETTLE)
     }

@@ -231,18 +231,14 @@ pub fn read_half(path: &Path) -> Result<Vec<u8>, LoadError> {
 
 /// Reads a file that cannot be empty, of `largest` bytes at most.
 pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
-    let text = read_or_empty(path, largest)?;
-    if text.is_empty() {
-        return Err(LoadError::Empty { path: path.to_owned() });
-    }
-    Ok(text)
-}
-
-/// Reads a file of `largest` bytes at most.
-pub(super) fn read_or_empty(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Read { path: path.to_owned(), source };
     let opened = sys::file::open_regular(path).map_err(failed)?;
     let file = opened.ok_or_else(|| LoadError::NotAFile { path: path.to_owned() })?;
     let text = sys::file::read_up_to(file, largest).map_err(failed)?;
-    text.ok_or_else(|| LoadError::TooLarge { path: path.to_owned(), largest })
+    let text = text.ok_or_else(|| LoadError::TooLarge { path: path.to_owned(), largest })?;
+    // As a writer leaves it behind that was stopped, or whose disk was full.
+    if text.trim_ascii().is_empty() {
+        return Err(LoadError::Empty { path: path.to_owned() });
+    }
+    Ok(text)
 }

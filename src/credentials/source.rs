@@ -211,8 +211,8 @@ impl<S: ReloadSource> LastGood<S> {
 
 /// What the files hold, once they stand still or hold what is `known`.
 ///
-/// A pair that is half-written does not match, and so is not taken. A policy file that is written in place is empty first,
-/// and an empty policy admits nobody: taken in that moment it would end every connection.
+/// A pair that is half-written does not match, and so is not taken. A policy file that is written in place may have its first lines
+/// alone for a moment, and they may admit nobody: taken then they would end every connection.
 fn settled<S: ReloadSource>(source: &S, known: &S::Raw) -> Result<S::Raw, S::Error> {
     let mut raw = source.read(Some(known))?;
     let Some(interval) = source.settle_interval() else { return Ok(raw) };

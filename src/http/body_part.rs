@@ -97,6 +97,13 @@ impl PartSize {
         }
     }
 
+    /// It was sent, or somebody else counts what is left to send of it.
+    pub(crate) fn sent_head(&self) {
+        if let Some(mut head) = self.head() {
+            head.sent();
+        }
+    }
+
     /// What follows is for a stream of HTTP/2, which counts for two of the first parts; h2 says how much of it is asked for.
     pub(crate) fn begin_stream(&self) {
         self.0.doublings.store(1, Ordering::Relaxed);

@@ -16,6 +16,9 @@ pub(crate) const FREE_ANSWER_HEAD: usize = 16 * 1024;
 /// A head is held as it came, by its fields, as it is written, and as it is sealed, in buffers that double.
 const COPIES: usize = 5;
 
+/// Once it was sent there is the buffer that it was read into, whose rest is read into on.
+const COPIES_ONCE_SENT: usize = 2;
+
 /// One that is longer than that has room for so many bytes at once, and one that is longer still for all that any may have: whoever waited for a
 /// little more with a part of it in hand would wait for others who do the same.
 const LONG: usize = 64 * 1024;
@@ -33,30 +36,38 @@ pub(super) struct HeadRoom {
     reservation: Reservation,
     /// Bytes that have come of a head, while one is read.
     read: Option<usize>,
+    /// Bytes of the last one beyond those that are free, as long as something of it is held.
+    over: usize,
     /// When to look again, and since when there is none.
     wait: Option<(Pin<Box<Sleep>>, Instant)>,
 }
 
 impl HeadRoom {
     pub(super) fn of(budget: &Arc<MemoryBudget>) -> Self {
-        Self { reservation: budget.reservation(), read: None, wait: None }
+        Self { reservation: budget.reservation(), read: None, over: 0, wait: None }
     }
 
     /// What is read from now on is a head.
     pub(super) fn begin(&mut self) {
         self.read = Some(0);
         self.wait = None;
-        self.reservation.set(0);
+        self.release();
     }
 
     /// It has come whole.
     pub(super) fn end(&mut self) {
-        let read = self.read.take().unwrap_or_default();
-        self.reservation.set(COPIES * read.saturating_sub(FREE_ANSWER_HEAD));
+        self.over = self.read.take().unwrap_or_default().saturating_sub(FREE_ANSWER_HEAD);
+        self.reservation.set(COPIES * self.over);
+    }
+
+    /// It was sent, and something of the body may follow for hours.
+    pub(super) fn sent(&mut self) {
+        self.reservation.set(COPIES_ONCE_SENT * self.over);
     }
 
     /// Nothing of it is held any more.
     pub(super) fn release(&mut self) {
+        self.over = 0;
         self.reservation.set(0);
     }
 
@@ -122,6 +133,11 @@ mod tests {
         first.add(8192);
         first.end();
         assert_eq!(budget.held(), COPIES * (48 * 1024 + 8191), "what it takes is known now");
+        (0..2).for_each(|_| first.sent());
+        assert_eq!(budget.held(), COPIES * 48 * 1024 + COPIES_ONCE_SENT * 8191, "its body may follow for hours");
+        first.release();
+        first.sent();
+        assert_eq!(budget.held(), COPIES * 48 * 1024);
         second.release();
         poll_fn(|cx| third.poll_room(cx, 8192)).await.unwrap();
         drop(heads);

@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::body_part::PartSize;
+use super::body_part::{FIRST_PART, PartSize};
 use super::head_rejection::HeadRejection;
 use super::head_rules::HeadRules;
 use super::head_scan::{RequestScan, UpgradeRequest};
 use super::heads::RequestHeads;
-use crate::budget::Reservation;
+use crate::budget::{BudgetExceeded, Reservation};
 use crate::io::PeriodicCheck;
 
 /// What stands in for a head that was refused: its reader asks what to answer, in its turn, and finds the refusal in [`RequestHeads`].
@@ -25,6 +25,13 @@ const STAND_IN_FOR_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: refused\r\nConnectio
 
 /// The most that is read of what follows a head that may switch, before it is answered.
 const MAX_EARLY: usize = 4 * 1024;
+
+/// Bytes of a head for which every connection has room: those that come in one read.
+const FREE_REQUEST_HEAD: usize = FIRST_PART;
+
+/// A longer one is held as it came, in a buffer that doubles, by its fields, and as it is written for the app, in another such buffer. Both buffers
+/// stay as long as somebody reads requests.
+const REQUEST_HEAD_COPIES: usize = 5;
 
 /// A socket that requests come by.
 pub(crate) trait RequestSource {
@@ -49,8 +56,10 @@ pub(crate) struct ScannedStream<S> {
     heads: RequestHeads,
     /// Bytes that were read and not handed on. Empty but for heads that come in pieces, and what lies behind the last request.
     held: Vec<u8>,
-    /// What they take of the memory.
+    /// What they take of the memory, and the longest head that was handed on.
     reservation: Reservation,
+    /// What that takes, in bytes.
+    head_room: usize,
     /// What is read at a time.
     part: PartSize,
     /// So many of them may be.
@@ -85,6 +94,7 @@ impl<S> ScannedStream<S> {
             held: Vec::new(),
             part: PartSize::of(reservation.budget()),
             reservation,
+            head_room: 0,
             cleared: 0,
             head_timeout,
             timer: None,
@@ -177,7 +187,21 @@ impl<S> ScannedStream<S> {
     where
         S: RequestSource,
     {
-        self.reservation.set(self.held.capacity() + self.stream.unread());
+        self.reservation.set(self.head_room + self.held.capacity() + self.stream.unread());
+    }
+
+    /// Sees to the room for a head of which `more` bytes have come behind those that are held.
+    ///
+    /// # Errors
+    /// There is none: the last of it goes to those that need little.
+    fn reserve_head(&mut self, more: usize) -> Result<(), BudgetExceeded> {
+        let read = self.held.len() + more;
+        let room = self.head_room.max(REQUEST_HEAD_COPIES * read.saturating_sub(FREE_REQUEST_HEAD));
+        // One of any length that it may have finds room where there is no rush.
+        let all = room + read;
+        self.reservation.try_resize(all).or_else(|_| self.reservation.try_resize_for_moment(all))?;
+        self.head_room = room;
+        Ok(())
     }
 
     /// While what follows has to wait: an app that goes away is noticed, and what it sends early is kept, within bounds. One that has sent
@@ -324,10 +348,9 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
                 this.stand_in_for_refused();
             } else {
                 // The reader's memory was borrowed for it.
-                let is_short = this.reservation.try_resize(this.held.len() + read.len()).is_err();
-                match is_short {
-                    true => this.give_up(HeadRejection::Overloaded),
-                    false => {
+                match this.reserve_head(read.len()) {
+                    Err(BudgetExceeded) => this.give_up(HeadRejection::Overloaded),
+                    Ok(()) => {
                         this.hold(read);
                         this.pass_held();
                     }

@@ -63,8 +63,12 @@ impl UnsentBytes {
     pub(crate) fn clear(&self) {
         let mut state = self.state();
         let has_waited = std::mem::take(&mut state.has_waited);
-        if let Some(source) = state.source.as_ref().filter(|_| state.bytes >= ENOUGH && !has_waited) {
-            source.grow();
+        if let Some(source) = state.source.as_ref().filter(|_| state.bytes > 0) {
+            // It stands before them.
+            source.sent_head();
+            if state.bytes >= ENOUGH && !has_waited {
+                source.grow();
+            }
         }
         state.bytes = 0;
         if let Some(next) = state.next.take() {

@@ -115,11 +115,16 @@ async fn establish(
             _ => Some(dial(service, entry).await?),
         };
         let server_configs = snapshot.server_configs.as_ref().ok_or(ConnectionError::NoCredential)?;
-        let selected =
+        let mut selected =
             server_configs.select(&hello).map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
         // HTTP/1.1 has room where HTTP/2 has none.
-        let has_place = service.http.is_none() || has_place(&service.budgets.streams);
-        let Selected { config, verifier } = if has_place { selected } else { selected.without(&hello, b"h2") };
+        if let Some(http) = &service.http
+            && !has_place(&service.budgets.streams)
+            && selected.withhold(&hello, b"h2")
+        {
+            http.count_downgrade();
+        }
+        let Selected { config, verifier } = selected;
         let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
         let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
         let began = Instant::now();

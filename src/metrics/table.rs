@@ -365,6 +365,14 @@ pub static METRICS: &[Metric] = &[
         read: requests::goaways,
     },
     Metric {
+        name: "vestibule_http_downgrades",
+        unit: None,
+        kind: MetricType::Counter,
+        labels: &["listener"],
+        help: "Clients that had offered HTTP/2 too and were given HTTP/1.1, because there was no memory for one more connection of HTTP/2.",
+        read: |seen| requests::whole(seen, |counters| counters.downgrades()),
+    },
+    Metric {
         name: "vestibule_http_headers_stripped",
         unit: None,
         kind: MetricType::Counter,

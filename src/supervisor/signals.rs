@@ -1,6 +1,7 @@
 //! Signals: passed on to the app, or requests of the process.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::{fs, io};
 
@@ -28,16 +29,15 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Has a write beyond the limit of a file's size (`ulimit -f`, RLIMIT_FSIZE in setrlimit(2)) fail (EFBIG), as one to a full disk does: by default
-    /// the kernel ends the process by XFSZ. It is handled rather than ignored or blocked, since what we start would inherit both.
-    pub fn fail_oversized_writes() {
-        if is_in(ignored(), Signal::XFSZ) {
-            return;
+    /// Handles what the kernel sends to whoever goes beyond its own limits (setrlimit(2)), which ends the process by default. So a write beyond the
+    /// limit of a file's size (XFSZ; `ulimit -f`) fails (EFBIG), as one to a full disk does, and we go on up to the hard limit of CPU time
+    /// (XCPU; `ulimit -t`). Handled rather than ignored or blocked, since what we start would inherit both.
+    pub fn outlive_limits() {
+        let ignored = ignored();
+        for signal in [Signal::XFSZ, Signal::XCPU].into_iter().filter(|signal| !is_in(ignored, *signal)) {
+            // Nobody asks whether it has come. Where there can be no handler, it is as it was.
+            let _ = signal_hook::flag::register(signal.number(), Arc::default());
         }
-        // The handler outlives the runtime. Where there is none, it is as it was.
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
-        let _context = runtime.enter();
-        let _ = unix::signal(SignalKind::from_raw(Signal::XFSZ.number()));
     }
 
     /// Unblocks what was blocked when we were started, which would never be heard. To be called before there is another

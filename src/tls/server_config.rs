@@ -75,15 +75,15 @@ pub struct Selected {
 }
 
 impl Selected {
-    /// The same without `protocol`, where the client of `hello` offers another one that is spoken here (ALPN, RFC 7301).
-    #[must_use]
-    pub fn without(mut self, hello: &Hello, protocol: &[u8]) -> Self {
-        let spoken = &self.config.alpn_protocols;
-        let others: Vec<Vec<u8>> = spoken.iter().filter(|name| *name != protocol).cloned().collect();
-        if others.len() < spoken.len() && hello.offers_any(&others) {
+    /// Takes `protocol` away (ALPN, RFC 7301), where the client of `hello` offers it and another one that is spoken here; says whether that is so.
+    pub fn withhold(&mut self, hello: &Hello, protocol: &[u8]) -> bool {
+        let (withheld, others): (Vec<_>, Vec<_>) =
+            self.config.alpn_protocols.iter().cloned().partition(|name| name == protocol);
+        let is_withheld = hello.offers_any(&withheld) && hello.offers_any(&others);
+        if is_withheld {
             Arc::make_mut(&mut self.config).alpn_protocols = others;
         }
-        self
+        is_withheld
     }
 }
 

@@ -218,7 +218,8 @@ fn a_policy_file_is_read_whole_and_one_that_lists_nothing_admits_nobody() {
         bench.test(&format!("--json --policy @policy.toml --peer {}", app.cert().display()))
     };
     assert_eq!(test("allow = ['cf:any']").verdict(), (0, json!("permit"), Value::Null, json!("cf:any")));
-    for nothing in ["", "# soon\n", "allow = []", "mode = 'enforce'\ndeny = ['cf:any']\n# last"] {
+    test("").usage("the file is empty");
+    for nothing in ["# soon\n", "allow = []", "mode = 'enforce'\ndeny = ['cf:any']\n# last"] {
         assert_eq!(test(nothing).status, 1, "{nothing}");
     }
     let audited = test("mode = 'audit'\nallow = ['cn:x']");

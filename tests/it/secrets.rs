@@ -1,5 +1,6 @@
 //! Whatever is done to a private key, and wherever it is put by mistake: nothing of it is said.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -22,36 +23,44 @@ struct Secret {
     key: String,
     base64: String,
     der: Vec<u8>,
+    /// Eight bytes in a row of the key, and of its base64.
+    windows: HashSet<Window>,
 }
+
+/// So many bytes in a row.
+type Window = [u8; FORBIDDEN];
 
 impl Secret {
     fn new() -> Self {
         let pair = issue_rsa(&InstanceSpec::generate().unwrap());
         let base64: String = pair.key_pem.lines().filter(|line| !line.starts_with("-----")).collect();
         let der = Base64::decode_vec(&base64).unwrap();
-        Self { cert: pair.cert_pem, key: pair.key_pem, base64, der }
+        // Of zeros and the like anybody may have some.
+        let is_varied = |window: &Window| window.iter().collect::<HashSet<_>>().len() > 4;
+        let windows = windows(&der).chain(windows(base64.as_bytes())).filter(is_varied).collect();
+        Self { cert: pair.cert_pem, key: pair.key_pem, base64, der, windows }
     }
 
     /// Fails if `said` holds eight bytes in a row of the key: as text, as base64 of any alignment, in hexadecimal, or as decimals.
     fn is_kept_in(&self, said: &str, whence: &str) {
-        let windows = |bytes: &[u8]| -> Vec<Vec<u8>> {
-            // Of zeros and the like anybody may have some.
-            let varied = |window: &&[u8]| window.iter().collect::<std::collections::HashSet<_>>().len() > 4;
-            bytes.windows(FORBIDDEN).filter(varied).map(<[u8]>::to_vec).collect()
+        let plain: Vec<u8> = said.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let digits: Vec<_> =
+            plain.iter().map(|byte| char::from(*byte)).filter(|c| *c != ':').map(|c| c.to_digit(16)).collect();
+        // Hexadecimal may begin at either digit.
+        let hex = |from: usize| -> Vec<Option<u8>> {
+            let byte = |pair: &[Option<u32>]| u8::try_from(pair[0]? << 4 | pair[1]?).ok();
+            digits.get(from..).unwrap_or_default().chunks_exact(2).map(byte).collect()
         };
-        let plain: String = said.chars().filter(|c| !c.is_whitespace()).collect();
-        for window in windows(self.base64.as_bytes()) {
-            let text = String::from_utf8(window).unwrap();
-            assert!(!plain.contains(&text), "{whence}: {text} of the key in:\n{said}");
-        }
-        let hex = plain.replace(':', "").to_lowercase();
-        let numbers: Vec<u8> =
-            said.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
-        let numbers: Vec<_> = numbers.windows(FORBIDDEN).collect();
-        for window in windows(&self.der).into_iter().chain(windows(self.base64.as_bytes())) {
-            let written: String = window.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert!(!hex.contains(&written), "{whence}: {written} in hexadecimal in:\n{said}");
-            assert!(!numbers.contains(&&window[..]), "{whence}: {window:?} as decimals in:\n{said}");
+        let numbers = said.split(|c: char| !c.is_ascii_digit());
+        let decimals: Vec<Option<u8>> = numbers.filter_map(|number| number.parse().ok()).map(Some).collect();
+        let bytes: Vec<Option<u8>> = plain.into_iter().map(Some).collect();
+        for (form, bytes) in [("text", bytes), ("hexadecimal", hex(0)), ("hexadecimal", hex(1)), ("decimals", decimals)]
+        {
+            let said_of_it = bytes.windows(FORBIDDEN).find_map(|window| {
+                let window: Vec<u8> = window.iter().copied().collect::<Option<_>>()?;
+                self.windows.contains(&window[..]).then_some(window)
+            });
+            assert_eq!(said_of_it, None, "{whence}: of the key, as {form}, in:\n{said}");
         }
     }
 
@@ -102,6 +111,11 @@ impl Secret {
             ("DER as text", String::from_utf8_lossy(&self.der).into_owned()),
         ]
     }
+}
+
+/// All that are in `bytes`.
+fn windows(bytes: &[u8]) -> impl Iterator<Item = Window> {
+    bytes.windows(FORBIDDEN).filter_map(|window| window.try_into().ok())
 }
 
 /// What `vestibule` says to `args`, on both channels, within a moment.

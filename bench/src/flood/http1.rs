@@ -7,6 +7,12 @@ pub(super) fn unanswered(count: usize) -> Vec<u8> {
     get("/").repeat(count)
 }
 
+/// A request of `length` bytes, which the app does not answer.
+pub(super) fn large_head(length: usize) -> Vec<u8> {
+    let (begin, end) = ("GET / HTTP/1.1\r\nHost: a\r\nX-Long: ", "\r\n\r\n");
+    format!("{begin}{}{end}", "v".repeat(length - begin.len() - end.len())).into_bytes()
+}
+
 /// As many requests for what is large.
 pub(super) fn large_answers(count: usize) -> Vec<u8> {
     get(LARGE).repeat(count)

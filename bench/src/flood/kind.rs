@@ -50,6 +50,8 @@ pub(super) enum Kind {
     Http1Requests,
     Http1Answers,
     Http1Uploads,
+    Http1Heads,
+    Http1LargeHeads,
     Http2OpenHeads,
     Http2RefusedHeads,
     Http2LargeHeads,
@@ -59,7 +61,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 25] = [
         Self::Silent,
         Self::OneByte,
         Self::SmallHellos,
@@ -77,6 +79,8 @@ impl Kind {
         Self::Http1Requests,
         Self::Http1Answers,
         Self::Http1Uploads,
+        Self::Http1Heads,
+        Self::Http1LargeHeads,
         Self::Http2OpenHeads,
         Self::Http2RefusedHeads,
         Self::Http2LargeHeads,
@@ -114,6 +118,8 @@ impl Kind {
             Self::Http1Requests => ("http1-requests", "HTTP/1.1: 3,000 requests at once that the app does not answer"),
             Self::Http1Answers => ("http1-answers", "HTTP/1.1: 30 answers that the client does not read"),
             Self::Http1Uploads => ("http1-uploads", "HTTP/1.1: an upload that the app does not read"),
+            Self::Http1Heads => ("http1-heads", "HTTP/1.1: a head of 14 KiB that the app does not answer"),
+            Self::Http1LargeHeads => ("http1-large-heads", "HTTP/1.1: the same of 60 KiB"),
             Self::Http2OpenHeads => ("http2-open-heads", "HTTP/2: 3.6 KiB of a head, which say 3,700 fields"),
             Self::Http2RefusedHeads => ("http2-refused-heads", "HTTP/2: 4 heads of 3,600 fields, which are refused"),
             Self::Http2LargeHeads => ("http2-large-heads", "HTTP/2: a head of 54 KiB"),
@@ -138,7 +144,11 @@ impl Kind {
 
     /// Whether clients speak HTTP to the proxy itself.
     pub(super) fn speaks_http(self) -> bool {
-        self.speaks_http2() || matches!(self, Self::Http1Requests | Self::Http1Answers | Self::Http1Uploads)
+        let speaks_http1 = matches!(
+            self,
+            Self::Http1Requests | Self::Http1Answers | Self::Http1Uploads | Self::Http1Heads | Self::Http1LargeHeads
+        );
+        speaks_http1 || self.speaks_http2()
     }
 
     /// Whether clients are asked for certificates.
@@ -214,6 +224,8 @@ fn come(kind: Kind, addr: SocketAddr, config: &Arc<ClientConfig>) -> Result<TcpS
         Kind::Http1Requests => ask(addr, config, &http1::unanswered(3000)),
         Kind::Http1Answers => ask(addr, config, &http1::large_answers(30)),
         Kind::Http1Uploads => ask(addr, config, &http1::upload(400 * KIB)),
+        Kind::Http1Heads => ask(addr, config, &http1::large_head(14 * KIB)),
+        Kind::Http1LargeHeads => ask(addr, config, &http1::large_head(60 * KIB)),
         Kind::Http2OpenHeads => ask(addr, config, &http2::open_head(3700)),
         Kind::Http2RefusedHeads => ask(addr, config, &http2::heads(4, 3600)),
         Kind::Http2LargeHeads => ask(addr, config, &http2::large_head(54 * KIB)),

@@ -92,7 +92,11 @@ fn the_policy_file_adds_to_the_rules_that_were_given() {
     };
     certified.policy = Some(path.clone());
     let nobody = Policy { mode: PolicyMode::Enforce, allow: vec![], deny: vec![], routes: Routes::default() };
-    assert_eq!(policy("", &certified).unwrap(), nobody);
+    assert_eq!(policy("allow = []", &certified).unwrap(), nobody);
+    for nothing in ["", " \n"] {
+        let error = policy(nothing, &certified).unwrap_err().to_string();
+        assert!(error.contains("the file is empty"), "{error}");
+    }
     certified.allow = vec![Rule::CloudFoundry];
     let both = policy("mode = 'audit'\nallow = ['cn:x']\ndeny = ['any']", &certified).unwrap();
     let allow = vec![Rule::CloudFoundry, "cn:x".parse().unwrap()];
@@ -150,7 +154,7 @@ fn the_policy_file_adds_to_the_routes_that_were_given_where_requests_are_read() 
     assert_eq!(asked(&Client::Anonymous, "/api"), Err("certificate_required"));
 
     // Without it, one is.
-    fs::write(&path, "").unwrap();
+    fs::write(&path, "# none").unwrap();
     let without = Arc::new(load(&certified).unwrap());
     assert!(matches!(auth(&without, false), ClientAuth::Certificate(authenticator) if authenticator.is_required()));
     assert!(

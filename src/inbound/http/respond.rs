@@ -15,13 +15,16 @@ use super::local_reply;
 use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
-use super::validate::head_length;
 use crate::budget::{BudgetExceeded, MemoryBudget};
 use crate::http::{
     BodyLookahead, BodyPace, FREE_ANSWER_HEAD, HEAD_ROOM_INTERVAL, HEAD_ROOM_TIMEOUT, UnsentBytes, content_length,
     remove_from_response, response_head_length, response_problem, retain_trailer_names,
 };
 use crate::telemetry::RequestReason;
+
+/// What a field takes beside its name and its value, in bytes: its place in a map that has twice the room it needs, and in the table of that. The map
+/// stays where the head is written, for the next one.
+const FIELD_MEMORY: usize = 192;
 
 /// What is left to do once the app has answered.
 pub(super) struct ResponseContext<'a> {
@@ -70,10 +73,12 @@ impl ResponseContext<'_> {
             Some(stream_backlog) => {
                 exchange.app.part().begin_stream();
                 own_values(fields);
-                stream_backlog.hold_head(fields)
+                let held = stream_backlog.hold_head(fields);
+                exchange.app.part().sent_head();
+                held
             }
             None => match &self.unsent {
-                Some(unsent) => hold_head(head_length(fields), unsent, exchange.memory.budget()).await,
+                Some(unsent) => hold_head(head_memory(fields), unsent, exchange.memory.budget()).await,
                 None => Ok(()),
             },
         };
@@ -122,6 +127,11 @@ fn refuse(reason: RequestReason, detail: &str, grpc: bool, exchange: AppExchange
     entry.fields.detail = Some(detail.to_owned());
     let closes = !request_body.is_done() || guard.connection().says_close();
     reject(reason, entry, grpc, closes, Some(UnreadBody { body: request_body, memory }))
+}
+
+/// What the map of `fields` takes with them, in bytes.
+fn head_memory(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_MEMORY).sum()
 }
 
 /// Accounts by `unsent` for what whoever sends the head of an answer over HTTP/1.1, of so many bytes, grows to for it. The app has acted on the

@@ -24,4 +24,9 @@ impl HttpService {
     pub fn new(config: Arc<HttpConfig>, clients: &ClientAuthConfig, counters: Arc<RequestCounters>) -> Self {
         Self { head_rules: config.head_rules(), config, counters, may_have_routes: clients.may_have_routes() }
     }
+
+    /// A client was given HTTP/1.1 because there is no room for one more connection of HTTP/2.
+    pub(in crate::inbound) fn count_downgrade(&self) {
+        self.counters.count_downgrade();
+    }
 }

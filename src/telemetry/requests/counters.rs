@@ -111,6 +111,7 @@ pub struct RequestCounters {
     stripped: [AtomicU64; StrippedField::COUNT],
     drain_closes: AtomicU64,
     goaways: [AtomicU64; GoawayReason::COUNT],
+    downgrades: AtomicU64,
     callers: [AtomicU64; CallerSource::COUNT],
     app_reused: AtomicU64,
     app_opened: AtomicU64,
@@ -129,6 +130,7 @@ impl Default for RequestCounters {
             stripped: std::array::from_fn(|_| AtomicU64::default()),
             drain_closes: AtomicU64::default(),
             goaways: Default::default(),
+            downgrades: AtomicU64::default(),
             callers: std::array::from_fn(|_| AtomicU64::default()),
             app_reused: AtomicU64::default(),
             app_opened: AtomicU64::default(),
@@ -195,6 +197,11 @@ impl RequestCounters {
         self.goaways[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A client that had offered HTTP/2 and HTTP/1.1 was given the latter, as there was no memory for one more connection of the former.
+    pub fn count_downgrade(&self) {
+        self.downgrades.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// It is known from there who calls.
     pub fn count_caller(&self, source: CallerSource) {
         self.callers[source as usize].fetch_add(1, Ordering::Relaxed);
@@ -249,6 +256,11 @@ impl RequestCounters {
     /// HTTP/2 connections that were ended because of what their clients did.
     pub fn goaways(&self, reason: GoawayReason) -> u64 {
         self.goaways[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Clients that were given HTTP/1.1 because there was no memory for one more connection of HTTP/2.
+    pub fn downgrades(&self) -> u64 {
+        self.downgrades.load(Ordering::Relaxed)
     }
 
     /// Requests on connections to the app that were there (`reused`), or were made for them.

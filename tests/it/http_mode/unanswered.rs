@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use super::{Front, GET, asked};
+use crate::relay::anonymous_kib;
 use crate::support::app::App;
 use crate::support::client::Ending;
+use crate::support::eventually;
 use crate::support::http_app::{HttpApp, Reply};
 
 #[test]
@@ -194,4 +196,37 @@ fn an_answer_of_an_app_that_closes_in_the_middle_of_an_upload_is_never_lost() {
         assert_eq!((answer.status(), answer.text(), answer.says_close()), (413, "no", true));
     }
     assert_eq!(app.asked().len(), TIMES, "nobody is asked twice");
+}
+
+#[test]
+fn long_heads_that_the_app_does_not_answer_count_and_those_for_which_there_is_no_memory_are_refused() {
+    const CLIENTS: usize = 60;
+    let app = HttpApp::handing_over(std::mem::forget);
+    let front = Front::open(app.addr(), "--memory-limit 16M");
+    let pid = front.sidecar.pid();
+    let before = anonymous_kib(pid);
+    let field = format!("X-Long: {}\r\n", "v".repeat(7_000));
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", field.repeat(9));
+    let mut talks: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut talk = front.talk();
+            talk.send(&request);
+            talk
+        })
+        .collect();
+    eventually("each is refused or with the app", || {
+        (app.asked().len() + front.sidecar.lines_of("request completed").len() == CLIENTS).then_some(())
+    });
+    let taken = app.asked().len();
+    assert!((2..20).contains(&taken), "{taken} of {CLIENTS}");
+    // Half of what the group has; 250 KiB each would be nearly all of it.
+    assert!(anonymous_kib(pid) - before < 8 * 1024, "{} KiB", anonymous_kib(pid) - before);
+    for entry in front.requests(CLIENTS - taken) {
+        assert_eq!((&entry["status"], &entry["reason"]), (&503.into(), &"overloaded".into()));
+    }
+    // A small one has its room.
+    let mut small = front.talk();
+    small.send(GET);
+    eventually("a small one is with the app", || (app.asked().len() == taken + 1).then_some(()));
+    talks.push(small);
 }

@@ -27,6 +27,19 @@ fn every_signal_that_can_be_forwarded_reaches_the_app() {
 }
 
 #[test]
+fn what_tells_of_a_limit_of_ours_neither_ends_us_nor_reaches_the_app() {
+    for text in ["XCPU", "XFSZ"] {
+        let mut app = run_sh(&format!("trap 'echo got {text}' {text}; trap 'echo told' USR1; {LINGER}"));
+        app.until("ready");
+        app.signal(signal(text));
+        app.signal(signal("USR1"));
+        assert_eq!(app.line(), "told");
+        app.signal(Signal::TERM);
+        assert_eq!((app.rest(), app.code()), (vec![], 128 + Signal::TERM.number()), "{text}");
+    }
+}
+
+#[test]
 fn term_and_int_ask_the_app_to_stop_and_its_status_is_ours() {
     for ask in [Signal::TERM, Signal::INT] {
         let mut app = run_sh(&format!("trap 'echo stopping; exit 9' TERM INT; {LINGER}"));

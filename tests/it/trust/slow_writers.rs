@@ -127,8 +127,16 @@ fn a_policy_file_that_is_rewritten_slowly_ends_no_connection_of_the_rules_that_s
         eventually("the new rules", || (reloads(&sidecar) > round).then_some(()));
         still_here(&mut client);
     }
-    // Empty for good: nobody is admitted.
-    fs::write(backend.policy(), "").unwrap();
+    // As a writer leaves it behind whose disk is full: the rules are those of before.
+    for nothing in ["", "\n"] {
+        fs::write(backend.policy(), nothing).unwrap();
+        sidecar.wait_until("the empty file", |line| {
+            line["level"] == "warn" && line["error"].as_str().is_some_and(|error| error.contains("the file is empty"))
+        });
+        still_here(&mut client);
+    }
+    // Nobody is admitted.
+    fs::write(backend.policy(), "allow = []").unwrap();
     client.receive_all();
     sidecar.access_log_entry("policy_changed");
 }

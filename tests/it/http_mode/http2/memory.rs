@@ -1,7 +1,11 @@
 //! What strangers may have the program hold over HTTP/2 before anybody has judged them, and of answers that they do not take.
 
-use super::super::Front;
+use std::io::Write;
+use std::net::TcpStream;
+
+use super::super::talk::Talk;
 use super::super::unread::growth;
+use super::super::{Front, GET};
 use super::frames::{Frames, HEADERS, PUSH_PROMISE};
 use crate::clients::Backend;
 use crate::metrics::Measured;
@@ -166,6 +170,31 @@ fn heads_of_answers_count_until_their_client_takes_them_and_are_whole_then() {
 }
 
 #[test]
+fn a_long_head_that_was_sent_holds_less_room_while_its_body_follows() {
+    let app = HttpApp::handing_over(|mut stream: TcpStream| {
+        let value = "v".repeat(60_000);
+        let head = format!("HTTP/1.1 200 OK\r\nX-Long: {value}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all((head + "5\r\nhello\r\n").as_bytes()).unwrap();
+        std::mem::forget(stream);
+    });
+    let limited = Limited::to("256M", &app);
+    // As it was read, twice, beyond what everybody has; five times until it was sent.
+    let is_less = || (80_000.0..150_000.0).contains(&limited.held("backlogs")).then_some(());
+    let mut frames = limited.frames();
+    frames.ask(1);
+    assert!(frames.answer_head(1).len() >= 16_384);
+    eventually("less room over HTTP/2", is_less);
+    drop(frames);
+    eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
+    let connector = connector(limited.backend.credentials.instance()).alpn(&["http/1.1"]);
+    let mut talk = Talk::by(&connector, limited.measured.sidecar.addr());
+    talk.send(GET);
+    assert!(talk.head().len() > 60_000);
+    assert_eq!(talk.take(10), b"5\r\nhello\r\n");
+    eventually("less room over HTTP/1.1", is_less);
+}
+
+#[test]
 fn where_there_is_no_room_for_one_more_connection_it_is_told_so_and_idle_ones_leave_after_seconds() {
     let app = HttpApp::handing_over(std::mem::forget);
     let limited = Limited::to("8M", &app);
@@ -232,6 +261,11 @@ fn where_there_is_no_room_for_http2_a_client_that_speaks_http1_too_is_served_in_
     let connector = connector(limited.backend.credentials.instance());
     let both = connector.clone().alpn(&["h2", "http/1.1"]).connect(limited.measured.sidecar.addr()).unwrap();
     assert_eq!(both.tls.alpn_protocol(), Some(&b"http/1.1"[..]));
+    // Who asks for nothing else is not counted.
+    connector.clone().alpn(&["http/1.1"]).connect(limited.measured.sidecar.addr()).unwrap();
+    let series = limited.measured.series();
+    let downgrades = series.iter().find(|(name, _)| name.starts_with("vestibule_http_downgrades_total"));
+    assert_eq!(downgrades.map(|(_, count)| *count), Some(1.0));
     drop(all);
     eventually("room for HTTP/2", || {
         let both = connector.clone().alpn(&["h2", "http/1.1"]).connect(limited.measured.sidecar.addr()).unwrap();
