@@ -5,7 +5,7 @@
 //! kind; a [`Reservation`] is what one of them holds of it, and gives it back when it is dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The part of what is free that one connection may hold: so the last of it goes to those that need little, and clients with
 /// a large unfinished message are turned away before those with a small one.
@@ -28,6 +28,8 @@ pub struct MemoryBudget {
     /// `usize::MAX`: there is no limit, and nothing is counted.
     limit: usize,
     held: AtomicUsize,
+    /// Somebody goes beyond it.
+    is_overdrawn: AtomicBool,
 }
 
 /// There is no memory left for a client.
@@ -42,6 +44,16 @@ pub struct Reservation {
     bytes: usize,
 }
 
+/// The right to hold more of a [`MemoryBudget`] than there is, of one at a time, until it is dropped.
+#[derive(Debug)]
+pub struct Overdraft(Arc<MemoryBudget>);
+
+impl Drop for Overdraft {
+    fn drop(&mut self) {
+        self.0.is_overdrawn.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Budgets {
     /// Budgets of so many bytes each, that of streams as that of backlogs; `None` is no limit.
     pub fn new(handshakes: Option<u64>, backlogs: Option<u64>) -> Self {
@@ -53,7 +65,7 @@ impl Budgets {
 impl MemoryBudget {
     fn new(limit: Option<u64>) -> Self {
         let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Self { limit, held: AtomicUsize::new(0) }
+        Self { limit, held: AtomicUsize::new(0), is_overdrawn: AtomicBool::new(false) }
     }
 
     /// Bytes that may be held; `None` is no limit.
@@ -78,6 +90,13 @@ impl MemoryBudget {
 
     fn free(&self) -> usize {
         self.limit.saturating_sub(self.held())
+    }
+
+    /// The right to go beyond it once; `None` as long as somebody else does. For one of those who wait for more with a part of it in hand: otherwise
+    /// they would wait for each other.
+    pub fn overdraw(self: &Arc<Self>) -> Option<Overdraft> {
+        let taken = self.is_overdrawn.swap(true, Ordering::Relaxed);
+        (!taken).then(|| Overdraft(Arc::clone(self)))
     }
 
     /// A reservation of nothing.

@@ -51,6 +51,7 @@ fn vestibule() -> Command {
     Command::new("vestibule")
         .version(env!("CARGO_PKG_VERSION"))
         .about("An mTLS sidecar proxy and container entrypoint, with the instance's own identity")
+        .after_help("Try it: vestibule demo. What most need of run: vestibule run -h")
         .max_term_width(100)
         .subcommand_required(true)
         .arg_required_else_help(true)

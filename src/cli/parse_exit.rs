@@ -99,7 +99,8 @@ fn diagnostic(error: &clap::Error) -> Diagnostic {
         }
         ErrorKind::InvalidSubcommand => {
             let typed = part(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let help = or_usage(meant(ContextKind::SuggestedSubcommand));
+            let list = || "see the list of vestibule --help, and begin with vestibule demo".to_owned();
+            let help = meant(ContextKind::SuggestedSubcommand).unwrap_or_else(list);
             ("COMMAND".to_owned(), format!("{} is none", quote(&typed)), help)
         }
         ErrorKind::ArgumentConflict => (flag, "is given twice".to_owned(), "keep one of the two".to_owned()),

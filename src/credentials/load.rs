@@ -105,6 +105,11 @@ impl LoadError {
         }
     }
 
+    /// Whether there is no such file.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether it may be what is seen in the middle of a rotation.
     fn may_be_torn(&self) -> bool {
         matches!(self, Self::Empty { .. } | Self::Pair { .. } | Self::PairInSecret { .. } | Self::Document(_))

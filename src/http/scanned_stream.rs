@@ -190,18 +190,17 @@ impl<S> ScannedStream<S> {
         self.reservation.set(self.head_room + self.held.capacity() + self.stream.unread());
     }
 
-    /// Sees to the room for a head of which `more` bytes have come behind those that are held.
+    /// Sees to the room for a head of which `more` bytes have come behind those that are held; what it takes once it was handed on.
     ///
     /// # Errors
     /// There is none: the last of it goes to those that need little.
-    fn reserve_head(&mut self, more: usize) -> Result<(), BudgetExceeded> {
+    fn reserve_head(&mut self, more: usize) -> Result<usize, BudgetExceeded> {
         let read = self.held.len() + more;
         let room = self.head_room.max(REQUEST_HEAD_COPIES * read.saturating_sub(FREE_REQUEST_HEAD));
         // One of any length that it may have finds room where there is no rush.
         let all = room + read;
         self.reservation.try_resize(all).or_else(|_| self.reservation.try_resize_for_moment(all))?;
-        self.head_room = room;
-        Ok(())
+        Ok(room)
     }
 
     /// While what follows has to wait: an app that goes away is noticed, and what it sends early is kept, within bounds. One that has sent
@@ -350,9 +349,12 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
                 // The reader's memory was borrowed for it.
                 match this.reserve_head(read.len()) {
                     Err(BudgetExceeded) => this.give_up(HeadRejection::Overloaded),
-                    Ok(()) => {
+                    Ok(room) => {
                         this.hold(read);
                         this.pass_held();
+                        if this.cleared > 0 {
+                            this.head_room = room;
+                        }
                     }
                 }
                 buf.set_filled(before);

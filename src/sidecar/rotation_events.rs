@@ -22,7 +22,12 @@ impl Running {
                     files.map(|files| format!(" (looked at {} and {})", files.cert.display(), files.key.display()));
                 let looked = looked.unwrap_or_default();
                 let message = format!("no usable certificate and key within {waited:?}: {error}{looked}");
-                let help = "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY";
+                let help = match error.is_absent() {
+                    true => "set --cert and --key, or CF_INSTANCE_CERT and CF_INSTANCE_KEY",
+                    false => {
+                        error.help().unwrap_or("write both files anew, or name the right ones by --cert and --key")
+                    }
+                };
                 Fault::new(Exit::NoCredential, message).with_help(help)
             }
             InitialLoadError::Tls(error) => Fault::new(Exit::Internal, format!("TLS cannot be configured: {error}")),

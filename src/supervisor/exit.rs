@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::{fmt, io};
 
+use rustix::io::Errno;
 use rustix::process::WaitStatus;
 
 use crate::diagnostics::redact::quote_path;
@@ -71,8 +72,9 @@ pub(super) fn spawn_fault(program: &OsStr, error: &io::Error) -> Fault {
         }
         ExecutableFileBusy => (Exit::App(126), "something still has it open for writing; close it first"),
         ArgumentListTooLong => (Exit::App(126), "its arguments and environment are too large; shorten them"),
+        _ if is_out_of_descriptors(error) => (Exit::Internal, "raise the limit of descriptors (ulimit -n)"),
         WouldBlock | OutOfMemory => (Exit::Internal, "raise the limit of processes or memory (pids.max, memory.max)"),
-        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+        _ if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
             (Exit::App(126), "it was built for another machine, or it is a script without a #! line")
         }
         _ => (Exit::App(126), "it must be a program for this machine"),
@@ -81,9 +83,13 @@ pub(super) fn spawn_fault(program: &OsStr, error: &io::Error) -> Fault {
     Fault::new(exit, format!("cannot start the app {program}: {error}")).with_help(help)
 }
 
+/// Whether this process, or the system, has no room for one more (EMFILE, ENFILE).
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(raw) if [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&raw))
+}
+
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
 
     use super::*;
 
@@ -113,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_system_that_is_full_is_not_the_apps_fault() {
-        for errno in [Errno::AGAIN, Errno::NOMEM] {
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
             assert_eq!(refused("./app", errno).exit, Exit::Internal, "{errno}");
         }
     }

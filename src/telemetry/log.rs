@@ -18,7 +18,7 @@ use crate::config::{Log, LogLevel};
 /// with `log_writer::flush`. Called once; of a second call only the level counts.
 pub fn start_logging(log: &Log) {
     start_log_thread(log);
-    start_logging_without_thread(log);
+    write_lines(log);
 }
 
 /// Starts the thread that writes the lines, in a process that logs already: until then whoever has a line writes it.
@@ -27,8 +27,15 @@ pub fn start_log_thread(log: &Log) {
     log_writer::start(Box::new(move |dropped| gap.gap(dropped)));
 }
 
-/// As [`start_logging`], but for the thread: it is to be started by [`start_log_thread`], within the sandbox.
+/// As [`start_logging`], but for the thread: it is to be started by [`start_log_thread`], within the sandbox. Until then a line that stderr has no
+/// room for is dropped.
 pub fn start_logging_without_thread(log: &Log) {
+    log_writer::never_wait();
+    write_lines(log);
+}
+
+/// Has the lines of `log` written.
+fn write_lines(log: &Log) {
     let (form, level) = (LineFormat::of(log.format), log.level);
     // Only a second call fails: then the first one's settings stay.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines(form, level)));

@@ -14,7 +14,7 @@ mod output;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::panic::PanicHookInfo;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, mem, panic, thread};
@@ -46,6 +46,9 @@ static QUEUED: OnceLock<&'static Queue> = OnceLock::new();
 /// Lines that did not get to stderr.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
+/// Whoever has a line does not wait for whoever reads it, though there is no thread yet.
+static NEVER_WAITS: AtomicBool = AtomicBool::new(false);
+
 /// Lines that did not get to stderr since the start of the process: nobody read them, or it could not be written to.
 pub(crate) fn dropped_lines() -> u64 {
     DROPPED.load(Ordering::Relaxed)
@@ -59,10 +62,18 @@ pub(crate) fn start(gap: DropNotice) {
     }
     // It lives as long as the process.
     let queue: &'static Queue = Box::leak(Box::default());
+    // What there was no room for before is behind the lines that went straight.
+    queue.lock().dropped = dropped_lines();
     let thread = thread::Builder::new().name("vestibule-log".to_owned()).stack_size(STACK);
     if thread.spawn(move || queue.write_for_ever(&io::stderr(), &gap)).is_ok() && QUEUED.set(queue).is_ok() {
         panic::set_hook(Box::new(|panic| write(panic_text(panic).as_bytes())));
     }
+}
+
+/// Has lines that stderr does not take at once dropped and counted from now on, until there is the thread: nobody hears a signal yet, and whoever
+/// waited then could be killed and nothing else.
+pub(crate) fn never_wait() {
+    NEVER_WAITS.store(true, Ordering::Relaxed);
 }
 
 /// What the standard library says of a panic, whose own hook would wait for stderr.
@@ -75,6 +86,9 @@ fn panic_text(panic: &PanicHookInfo<'_>) -> String {
 pub(crate) fn write(lines: &[u8]) {
     match QUEUED.get() {
         Some(queue) => queue.push(lines),
+        None if NEVER_WAITS.load(Ordering::Relaxed) && !output::has_room(&io::stderr()) => {
+            DROPPED.fetch_add(count(lines), Ordering::Relaxed);
+        }
         // Nothing is left to say it to.
         None => drop(io::stderr().write_all(lines)),
     }

@@ -25,6 +25,9 @@ const FAST_PROBE_INTERVAL: Duration = Duration::from_millis(50);
 /// For how long it is asked that often.
 const FAST_PROBE_PERIOD: Duration = Duration::from_secs(60);
 
+/// An app that takes longer to start is told of, as it may listen elsewhere.
+const LONG_START: Duration = Duration::from_secs(30);
+
 /// How often an app is asked that has refused, or takes very long to start.
 const SLOW_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -113,6 +116,7 @@ impl Upstream {
         let began = Instant::now();
         let mut changes = self.health.watch();
         let mut scan = ListenScan::default();
+        let mut is_missed = false;
         loop {
             let state = *changes.borrow_and_update();
             if state != HealthState::Accepting {
@@ -135,6 +139,10 @@ impl Upstream {
                 HealthState::Starting if began.elapsed() < FAST_PROBE_PERIOD => FAST_PROBE_INTERVAL,
                 _ => SLOW_PROBE_INTERVAL,
             };
+            if state == HealthState::Starting && !is_missed && began.elapsed() >= LONG_START {
+                is_missed = true;
+                tracing::warn!(app = %self.addr(), "the app does not accept connections yet; if it listens elsewhere, give that address by --app");
+            }
             if state == HealthState::Refusing {
                 sleep(pause).await;
             }

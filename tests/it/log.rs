@@ -1,6 +1,6 @@
 //! The forms of the log, as the real binary writes them.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -134,6 +134,35 @@ fn the_end_is_not_kept_waiting_by_a_stderr_that_nobody_reads() {
         });
     }
     assert_eq!(sidecar.exited().code(), Some(0));
+}
+
+#[test]
+fn the_start_is_not_kept_waiting_by_a_stderr_that_nobody_reads_within_a_sandbox_either() {
+    let credentials = Credentials::new();
+    let (mut reader, stderr) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&stderr, true).unwrap();
+    while (&stderr).write(&[b'\n'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&stderr, false).unwrap();
+    let mut command = Command::new(VESTIBULE);
+    command.args(["run", "--listen=127.0.0.1:0", "--admin=off", "--sandbox=best-effort", "--app=127.0.0.1:1"]);
+    command.args([
+        "--",
+        "sh",
+        "-c",
+        "exec 2>/dev/null; trap 'exit 3' TERM; echo started; while :; do sleep 0.05; done",
+    ]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("VESTIBULE_LOG_FORMAT", "json");
+    command.env("CF_INSTANCE_CERT", credentials.cert()).env("CF_INSTANCE_KEY", credentials.key());
+    let mut running = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+    drop(command);
+    let mut started = [0; 8];
+    running.stdout.take().unwrap().read_exact(&mut started).unwrap();
+    assert_eq!(&started, b"started\n");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(3));
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert!(said.trim().is_empty(), "nobody has made room: {said}");
 }
 
 #[test]

@@ -313,6 +313,17 @@ fn credentials_that_never_come_end_it_with_66_and_the_paths() {
 }
 
 #[test]
+fn what_helps_against_a_pair_that_is_there_and_cannot_be_used_is_not_to_name_it() {
+    let credentials = Credentials::new();
+    std::fs::copy(credentials.cert(), credentials.key()).unwrap();
+    let mut sidecar = Setup::proxy(&credentials, app::echo()).arg("--credential-timeout").arg("300ms").start();
+    assert_eq!(sidecar.exited().code(), Some(66));
+    let fault = sidecar.wait_until("the fault", |line| line["level"] == "error");
+    assert!(fault["message"].as_str().unwrap().contains("no private key"), "{fault}");
+    assert_eq!(fault["help"], "write both files anew, or name the right ones by --cert and --key");
+}
+
+#[test]
 fn hundreds_of_rotations_under_load_fail_no_request_and_show_no_pair_that_never_was() {
     // `VESTIBULE_TEST_ROTATIONS=10000` for the long form.
     let rotations: usize = std::env::var("VESTIBULE_TEST_ROTATIONS").map_or(300, |n| n.parse().unwrap());

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// Writes the line that stands in the place of so many that were dropped.
@@ -75,4 +75,10 @@ fn write_all<'a>(to: &impl AsFd, mut lines: &'a [u8]) -> Result<(), &'a [u8]> {
 /// How many lines there are.
 pub(super) fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
+}
+
+/// Whether `to` takes a line, of 4 KiB at most, without a wait (pipe(7)).
+pub(super) fn has_room(to: &impl AsFd) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(to, PollFlags::OUT)], Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
