@@ -55,7 +55,7 @@ app\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l signal-map -d 'Send the app other signals: TERM:QUIT,HUP:0' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l credential-timeout -d 'How long a start waits for a pair, CAs, CRLs and rules [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
@@ -72,7 +72,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l deny -d 'Who
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-app -d 'As --allow cf:app:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l allow-org -d 'As --allow cf:org:GUID' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy -d 'More rules, in a TOML file: mode, allow, deny, routes' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
@@ -235,7 +235,7 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l access-log -d 'Which connections and requests leave a line: off, denied, all [denied]' -r -f -a "off\t''
 denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -261,7 +261,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app-ready 
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hold-until-ready -d 'Keep clients waiting this long for an app that starts [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l credential-timeout -d 'How long a start waits for a pair, CAs, CRLs and rules [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
@@ -278,7 +278,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l deny -d 'W
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-app -d 'As --allow cf:app:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l allow-org -d 'As --allow cf:org:GUID' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy -d 'More rules, in a TOML file: mode, allow, deny, routes' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
@@ -412,7 +412,7 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l access-log -d 'Which connections and requests leave a line: off, denied, all [denied]' -r -f -a "off\t''
 denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -441,7 +441,7 @@ app\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l signal-map -d 'Send the app other signals: TERM:QUIT,HUP:0' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l credential-timeout -d 'How long a start waits for a pair, CAs, CRLs and rules [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
@@ -458,7 +458,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l deny -d 'W
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-app -d 'As --allow cf:app:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l allow-org -d 'As --allow cf:org:GUID' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy -d 'More rules, in a TOML file: mode, allow, deny, routes' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
@@ -621,7 +621,7 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l access-log -d 'Which connections and requests leave a line: off, denied, all [denied]' -r -f -a "off\t''
 denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -666,7 +666,7 @@ app\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l signal-map -d 'Send the app other signals: TERM:QUIT,HUP:0' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credential-timeout -d 'How long a start waits for a usable pair [10s]' -r -f
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l credential-timeout -d 'How long a start waits for a pair, CAs, CRLs and rules [10s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l alpn -d 'Protocols, best first: h2,http/1.1 [off]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l tls-min -d 'The oldest TLS version that is accepted: 1.2, 1.3 [1.2]' -r -f -a "1.2\t''
 1.3\t''"
@@ -683,7 +683,7 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-app -d 'As --allow cf:app:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-space -d 'As --allow cf:space:GUID' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l allow-org -d 'As --allow cf:org:GUID' -r -f
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy -d 'More rules, in a TOML file: mode, allow, deny' -r -F
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy -d 'More rules, in a TOML file: mode, allow, deny, routes' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l policy-mode -d 'Whether denials are enforced, or only logged: enforce, audit [as the policy file says, or enforce]' -r -f -a "enforce\t''
 audit\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l mode -d 'What is done for clients: carry their bytes, or serve HTTP/1.1 and HTTP/2: tcp, http [tcp]' -r -f -a "tcp\t''
@@ -846,7 +846,7 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l access-log -d 'Which connections leave a line: off, denied, all [denied]' -r -f -a "off\t''
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l access-log -d 'Which connections and requests leave a line: off, denied, all [denied]' -r -f -a "off\t''
 denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l config -d 'A vestibule.toml that holds any of these' -r -F

@@ -18,7 +18,7 @@ pub struct Budgets {
     pub handshakes: Arc<MemoryBudget>,
     /// What relays hold because a side does not take it, or because the rest of a record has not come.
     pub backlogs: Arc<MemoryBudget>,
-    /// What streams of HTTP/2 hold that have come and were not judged yet, on connections that may have more than a few of them.
+    /// What connections that speak HTTP/2 hold, with the streams that they are told that they may have.
     pub streams: Arc<MemoryBudget>,
 }
 
@@ -34,7 +34,9 @@ pub struct MemoryBudget {
 
 /// There is no memory left for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the memory for handshakes is spent; raise the container's memory limit (or --memory-limit), or add instances")]
+#[error(
+    "the memory that clients may hold is spent; raise the container's memory limit (or --memory-limit), or add instances"
+)]
 pub struct BudgetExceeded;
 
 /// The bytes of a [`MemoryBudget`] that one connection holds.

@@ -113,7 +113,7 @@ pub static METRICS: &[Metric] = &[
         unit: None,
         kind: MetricType::Counter,
         labels: &["reason"],
-        help: "Clients that were denied, by the `denial_reason` of their access log entry. What audit mode let in is not counted here.",
+        help: "Clients that were denied, by the `denial_reason` of their access log entry; one whose open connection ends since it may not come in any more counts once more. What audit mode let in is not counted here.",
         read: |seen| each(|reason: policy::DenialReason| labelled([reason.as_str()], seen.counters.denials(reason))),
     },
     Metric {
@@ -145,7 +145,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
-        help: "Memory that clients have the proxy hold: until their handshake is done, and for what a side does not take; what the app's own connections to others hold counts to the latter. Left out where memory is not limited.",
+        help: "Memory that clients have the proxy hold: until their handshake is done (handshakes), for what a side does not take (backlogs), and for connections that speak HTTP/2 (streams); what the app's own connections to others hold counts to backlogs. The last two may be up to one and a half times their limits. Left out where memory is not limited.",
         read: |seen| budgets(seen, |budget| budget.limit().map(|_| budget.held())),
     },
     Metric {
@@ -153,7 +153,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
-        help: "What they may hold before new clients are turned away (handshakes), traffic slows down (backlogs), or clients that speak HTTP/2 may ask for few things at once (streams). Left out where memory is not limited.",
+        help: "What they may hold before new clients are turned away (handshakes), traffic slows down (backlogs), or clients that speak HTTP/2 may ask for few things at once (streams; those that are idle are closed from three quarters on). Left out where memory is not limited.",
         read: |seen| budgets(seen, MemoryBudget::limit),
     },
     Metric {

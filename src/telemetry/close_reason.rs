@@ -62,7 +62,7 @@ pub enum CloseReason {
     /// The app reset the connection.
     #[strum(message = "app")]
     AppReset,
-    /// Silent for longer than `--idle-timeout`.
+    /// Silent for longer than `--idle-timeout`; or HTTP/2, and idle while the memory for such connections was short.
     #[strum(message = "configuration")]
     IdleTimeout,
     /// Older than `--max-age`.

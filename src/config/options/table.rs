@@ -88,7 +88,7 @@ pub const OPTIONS: &[Opt] = &[
           default: Preset::Value("/etc/cf-instance-credentials/instance.key"), commands: CREDENTIALED,
           help: "Its key, PEM: PKCS#1, PKCS#8 or SEC1", ..COMMON },
     Opt { name: "credential-timeout", default: Preset::Value("10s"), group: Group::Credentials,
-          help: "How long a start waits for a usable pair", ..DURATION },
+          help: "How long a start waits for a pair, CAs, CRLs and rules", ..DURATION },
 
     Opt { name: "alpn", value: "LIST", group: Group::Tls, arity: Arity::Many, default: Preset::Value("off"),
           help: "Protocols, best first: h2,http/1.1", table: Some(Table::Listener), ..COMMON },
@@ -120,7 +120,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt { name: "allow-org", value: "GUID", arity: Arity::Many,
           help: "As --allow cf:org:GUID", ..CLIENTS },
     Opt { name: "policy", value: "FILE",
-          help: "More rules, in a TOML file: mode, allow, deny", ..CLIENTS },
+          help: "More rules, in a TOML file: mode, allow, deny, routes", ..CLIENTS },
     Opt { name: "policy-mode", value: "MODE", choices: &["enforce", "audit"],
           default: Preset::Derived("as the policy file says, or enforce"),
           help: "Whether denials are enforced, or only logged", ..CLIENTS },
@@ -383,7 +383,7 @@ pub const OPTIONS: &[Opt] = &[
           help: "The least severe level that is written", ..COMMON },
     Opt { name: "access-log", value: "WHICH", group: Group::Log, choices: &["off", "denied", "all"],
           default: Preset::Value("denied"),
-          help: "Which connections leave a line", ..COMMON },
+          help: "Which connections and requests leave a line", ..COMMON },
 
     Opt { name: "config", value: "FILE", group: Group::File, scope: Scope::FlagAndVariable, commands: CONFIGURED,
           help: "A vestibule.toml that holds any of these", ..COMMON },

@@ -29,7 +29,7 @@ pub const REQUEST_FIELDS: [(&str, &str); 43] = [
     ("status", "the status of the answer"),
     ("reason", "why it did not get the app's whole answer (below)"),
     ("id", "the `id` of an answer of our own"),
-    ("rule", "the rule that decided"),
+    ("rule", "the rule that decided; `anonymous` for a client without a certificate also where no rule is given"),
     ("route", "the path of the route that decided"),
     ("path_folded", "the path as rules see it, where it is written in another way"),
     ("fragment", "whether there was a fragment behind the path, which was cut"),
