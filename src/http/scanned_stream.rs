@@ -29,9 +29,8 @@ const MAX_EARLY: usize = 4 * 1024;
 /// Bytes of a head for which every connection has room: those that come in one read.
 const FREE_REQUEST_HEAD: usize = FIRST_PART;
 
-/// A longer one is held as it came, in a buffer that doubles, by its fields, and as it is written for the app, in another such buffer. Both buffers
-/// stay as long as somebody reads requests.
-const REQUEST_HEAD_COPIES: usize = 5;
+/// A longer one is held as it came and as it is written for the app, in buffers that double and stay as long as somebody reads requests.
+const REQUEST_HEAD_COPIES: usize = 4;
 
 /// A socket that requests come by.
 pub(crate) trait RequestSource {
@@ -193,13 +192,11 @@ impl<S> ScannedStream<S> {
     /// Sees to the room for a head of which `more` bytes have come behind those that are held; what it takes once it was handed on.
     ///
     /// # Errors
-    /// There is none: the last of it goes to those that need little.
+    /// There is none.
     fn reserve_head(&mut self, more: usize) -> Result<usize, BudgetExceeded> {
         let read = self.held.len() + more;
         let room = self.head_room.max(REQUEST_HEAD_COPIES * read.saturating_sub(FREE_REQUEST_HEAD));
-        // One of any length that it may have finds room where there is no rush.
-        let all = room + read;
-        self.reservation.try_resize(all).or_else(|_| self.reservation.try_resize_for_moment(all))?;
+        self.reservation.try_resize_for_first(room + read)?;
         Ok(room)
     }
 
