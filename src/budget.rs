@@ -34,9 +34,7 @@ pub struct MemoryBudget {
 
 /// There is no memory left for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the memory that clients may hold is spent; raise the container's memory limit (or --memory-limit), or add instances"
-)]
+#[error("the memory for handshakes is spent; raise the container's memory limit (or --memory-limit), or add instances")]
 pub struct BudgetExceeded;
 
 /// The bytes of a [`MemoryBudget`] that one connection holds.

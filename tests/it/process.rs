@@ -1,8 +1,10 @@
 //! The life of the process: listen, start the app, serve, drain, exit.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::support::app::App;
 use crate::support::client::{Client, Connector, Ending, connector};
@@ -60,8 +62,14 @@ fn run_needs_no_option_and_serves_the_app_on_its_port() {
 #[test]
 fn an_app_on_the_other_loopback_address_is_named_once_and_found_as_localhost() {
     let credentials = Credentials::new();
-    let app = TcpListener::bind("[::1]:0").unwrap();
-    let at = app.local_addr().unwrap();
+    let (app, at, _nobody) = eventually("a port that is free on both", || {
+        let app = TcpListener::bind("[::1]:0").unwrap();
+        let at = app.local_addr().unwrap();
+        // Taken, so that no other test listens there, and refused, as nobody listens.
+        let nobody = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        nobody.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, at.port())).into()).ok()?;
+        Some((app, at, nobody))
+    });
     let connector = connector(credentials.instance());
     let sidecar = Setup::proxy(&credentials, at.port()).env("VESTIBULE_APP_READY", "tcp").ready();
     let names = |line: &serde_json::Value| line["listening"] == at.to_string().as_str();

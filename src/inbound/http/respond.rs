@@ -15,7 +15,7 @@ use super::local_reply;
 use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
-use crate::budget::{BudgetExceeded, MemoryBudget};
+use crate::budget::BudgetExceeded;
 use crate::http::{
     BodyLookahead, BodyPace, FREE_ANSWER_HEAD, HEAD_ROOM_INTERVAL, HEAD_ROOM_TIMEOUT, UnsentBytes, content_length,
     remove_from_response, response_head_length, response_problem, retain_trailer_names,
@@ -73,12 +73,12 @@ impl ResponseContext<'_> {
             Some(stream_backlog) => {
                 exchange.app.part().begin_stream();
                 own_values(fields);
-                let held = stream_backlog.hold_head(fields);
+                // What is left of the buffer that it was read into; the rest is the stream's.
                 exchange.app.part().sent_head();
-                held
+                wait_for_room(|| stream_backlog.hold_head(fields)).await
             }
-            None => match &self.unsent {
-                Some(unsent) => hold_head(head_memory(fields), unsent, exchange.memory.budget()).await,
+            None => match self.unsent.as_ref().zip(over_free_head(fields)) {
+                Some((unsent, more)) => wait_for_room(|| unsent.hold_head(more, exchange.memory.budget())).await,
                 None => Ok(()),
             },
         };
@@ -134,18 +134,20 @@ fn head_memory(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_MEMORY).sum()
 }
 
-/// Accounts by `unsent` for what whoever sends the head of an answer over HTTP/1.1, of so many bytes, grows to for it. The app has acted on the
-/// request: where there is no room yet it waits for some.
+/// What whoever sends a head of these `fields` over HTTP/1.1 grows to for it beyond what all have room for, in bytes; `None`: not at all.
+fn over_free_head(fields: &HeaderMap) -> Option<usize> {
+    let length = head_memory(fields);
+    (length > FREE_ANSWER_HEAD).then(|| length.next_power_of_two() - FREE_ANSWER_HEAD)
+}
+
+/// Asks `hold` for room until there is some: the app has acted on the request.
 ///
 /// # Errors
 /// There was none for too long.
-async fn hold_head(length: usize, unsent: &UnsentBytes, budget: &Arc<MemoryBudget>) -> Result<(), BudgetExceeded> {
-    if length <= FREE_ANSWER_HEAD {
-        return Ok(());
-    }
+async fn wait_for_room(mut hold: impl FnMut() -> Result<(), BudgetExceeded>) -> Result<(), BudgetExceeded> {
     let end = Instant::now() + HEAD_ROOM_TIMEOUT;
     loop {
-        let held = unsent.hold_head(length.next_power_of_two() - FREE_ANSWER_HEAD, budget);
+        let held = hold();
         if held.is_ok() || Instant::now() > end {
             return held;
         }
