@@ -12,12 +12,17 @@ const SECRET_RUN: usize = 20;
 /// A secret of so many bytes is looked for in what is Base64 or hexadecimal; shorter ones are found in what has nothing to do with them.
 const ENCODED_SECRET: usize = 4;
 
+/// Of a text no more than so many bytes are looked at: whoever says more would have us search for long.
+const MOST_READ: usize = 16 * 1024;
+
 /// What stands in the place of it.
 const SENT: &str = "(what we sent)";
 
 /// A server's own `text`, on one line and of `most` characters at most, without any of the `secrets` that it was sent, as they are, percent-encoded, in
 /// Base64 or in hexadecimal.
 pub(crate) fn without_sent_secrets(most: usize, text: &str, secrets: &[&str]) -> SafeText {
+    let end = (0..=text.len().min(MOST_READ)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let text = &text[..end];
     let given = secrets.iter().filter(|secret| !secret.is_empty());
     let text = given.fold(text.to_owned(), |text, secret| text.replace(secret, SENT));
     let words: Vec<_> = text.split_whitespace().take(most).map(|word| without_runs(word, secrets)).collect();
@@ -60,19 +65,8 @@ fn has_encoded(text: &str, secrets: &[&str]) -> bool {
             |secret: &&str| secret.len() >= ENCODED_SECRET && memmem::find(decoded, secret.as_bytes()).is_some();
         has_run(decoded, secrets) || secrets.iter().any(has_whole)
     };
-    let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
-    let usual: String = text
-        .chars()
-        .map(|c| {
-            if c == '-' {
-                '+'
-            } else if c == '_' {
-                '/'
-            } else {
-                c
-            }
-        })
-        .collect();
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/".contains(c);
+    let usual = text.replace('-', "+").replace('_', "/");
     usual.split(|c| !is_base64(c)).any(|run| {
         let base64 = (0..4).filter_map(|from| {
             let rest = run.get(from..)?;

@@ -349,7 +349,7 @@ impl<S: AsyncRead + Unpin> ScannedStream<S> {
                     Ok(room) => {
                         this.hold(read);
                         this.pass_held();
-                        if this.cleared > 0 {
+                        if this.cleared > 0 && !matches!(this.scan, RequestScan::Refused) {
                             this.head_room = room;
                         }
                     }
