@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::{fs, io, process};
+use std::{fs, io};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,9 +36,9 @@ impl HiddenPort {
         let ephemeral = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
         let first = ephemeral.and_then(|range| range.split_ascii_whitespace().next()?.parse().ok());
         let end = first.filter(|first| *first > LOWEST + 1000).unwrap_or(USUAL_EPHEMERAL);
-        // Two instances that start side by side begin their search at different places.
+        // By chance: of two that start in the same moment, neither listens yet when the other looks.
         let count = end - LOWEST;
-        let start = u16::try_from(process::id() % u32::from(count)).unwrap_or(0);
+        let start = fastrand::u16(..count);
         let mut candidates = (0..count).map(|i| LOWEST + (start + i) % count).filter(|port| *port != known);
         candidates
             .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())

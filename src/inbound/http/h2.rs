@@ -18,7 +18,7 @@ use super::body::ClientResponse;
 use super::client_stream::{ClientStream, reason_of_end};
 use super::connection::HttpConnection;
 use super::guarded_stream::SharedStream;
-use super::idle_limit::IdleLimit;
+use super::idle_limit::{IdleEnd, IdleLimit, MadeRoom};
 use super::ready::ServeResult;
 use super::refuse::refuse_unjudged;
 use super::response_backlog::{Admission, ResponseBacklog, ResponseStallCheck, StreamExecutor};
@@ -246,7 +246,10 @@ async fn serve_requests(
             }
             () = end_of(&mut look), if !is_shutting_down => {
                 let idle_since = connection.idle_since();
-                if idle_since.is_some_and(|since| idle.is_over(since)) {
+                if let Some(end) = idle_since.and_then(|since| idle.end(since)) {
+                    if end == IdleEnd::MakesRoom {
+                        entry.set_error(&MadeRoom);
+                    }
                     (ending, is_shutting_down) = (Some(CloseReason::IdleTimeout), true);
                     deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
                     serving.as_mut().graceful_shutdown();

@@ -67,6 +67,11 @@ impl Frames {
         frames
     }
 
+    /// Whom the program sees.
+    pub(super) fn client_addr(&self) -> String {
+        self.talk.client.tcp.local_addr().unwrap().to_string()
+    }
+
     /// Resets the connection below.
     pub(in crate::http_mode) fn reset_connection(self) {
         self.talk.client.reset();
