@@ -1,11 +1,13 @@
 //! From accept to the permit: ClientHello → dial → handshake → authorize.
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::budget::Reservation;
 use crate::config::{Dial, ProxyProtocol};
@@ -17,6 +19,7 @@ use crate::inbound::error::{ConnectionError, TOO_MANY_CONNECTIONS};
 use crate::inbound::relay_session::AuthorizedClient;
 use crate::inbound::service::InboundService;
 use crate::io::{AppStream, Socket};
+use crate::lifecycle::Phase;
 use crate::listener::Slot;
 use crate::policy::{Denial, Permit};
 use crate::proxy_protocol::{Addresses, ClientCertificate, ProxyHeader, ReceivedHeader};
@@ -28,6 +31,10 @@ use crate::{proxy_protocol, relay, tls};
 
 /// How long a client waits for the first pair at least, where clients are not held for longer anyway.
 const FIRST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a client that has not done its part of the handshake may take for it in a drain: the stop waits for those that are busy, and
+/// whoever wants it to last need not become one of them.
+const DRAIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a connection costs until its handshake is done, beside the client's bytes and beside what an idle one costs.
 const HANDSHAKE_OVERHEAD_BYTES: usize = 6 * 1024;
@@ -83,19 +90,22 @@ async fn establish(
 ) -> Result<AdmittedClient, ConnectionError> {
     let limit = service.timeouts.handshake;
     let stages = async {
+        let mut drained = pin!(drained(service.phase.clone()));
         let mut held = service.budgets.handshakes.reservation();
         held.try_resize(HANDSHAKE_OVERHEAD_BYTES)?;
         let (addresses, wire) = match service.accept_proxy_protocol.iter().any(|network| network.contains(peer.ip())) {
             true => {
                 held.try_resize(HANDSHAKE_OVERHEAD_BYTES + ReceivedHeader::LONGEST)?;
-                proxy_protocol::receive(stream).await.map(|(header, rest)| (header.addresses, rest))?
+                let (header, rest) = unless_drained(proxy_protocol::receive(stream), drained.as_mut()).await??;
+                (header.addresses, rest)
             }
             false => (None, Vec::new()),
         };
         if let Some(Addresses { source, .. }) = addresses {
             entry.set_proxied_client(source);
         }
-        let hello = tls::read_hello(stream, wire, |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes)).await?;
+        let hello = tls::read_hello(stream, wire, |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes));
+        let hello = unless_drained(hello, drained.as_mut()).await??;
         entry.fields.server_name = hello.server_name().map(str::to_owned);
         if slot.capacity_permit.is_none() {
             return Err(TOO_MANY_CONNECTIONS);
@@ -129,7 +139,7 @@ async fn establish(
         let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
         let began = Instant::now();
         let handshake = tls::handshake(stream, hello, config, &service.signing, may_hold, may_send);
-        let (negotiated, established) = match handshake.await {
+        let (negotiated, established) = match unless_drained(handshake, drained).await? {
             Ok(done) => done,
             Err(HandshakeError::UpstreamGone) => return Err(DialError::Reset.into()),
             Err(HandshakeError::Failed(cause)) => return Err(handshake_failure(cause, verifier.as_deref(), entry)),
@@ -175,6 +185,25 @@ async fn establish(
         Ok(AdmittedClient { established, reservation, app, permit, authorization, proxy_header: header })
     };
     timeout(limit, stages).await.unwrap_or(Err(ConnectionError::HandshakeTimeout(limit)))
+}
+
+/// Lasts until a client that has not done its part is waited for no longer, as there is a drain.
+async fn drained(mut phase: watch::Receiver<Phase>) {
+    // Without a sender the process is over.
+    let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+    sleep(DRAIN_HANDSHAKE_TIMEOUT).await;
+}
+
+/// What comes of `part`, which waits for the client, if it comes before that.
+async fn unless_drained<T>(
+    part: impl Future<Output = T>,
+    drained: Pin<&mut impl Future<Output = ()>>,
+) -> Result<T, ConnectionError> {
+    tokio::select! {
+        biased;
+        done = part => Ok(done),
+        () = drained => Err(ConnectionError::HandshakeTimeout(DRAIN_HANDSHAKE_TIMEOUT)),
+    }
 }
 
 /// What clients are served with now. The listeners open before the first pair, client CAs and rules have been loaded, which takes

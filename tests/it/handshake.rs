@@ -437,3 +437,27 @@ fn a_client_that_warns_without_end_in_its_handshake_is_told_to_go() {
     let entry = sidecar.access_log_entry("handshake_failed");
     assert!(entry["detail"].as_str().unwrap().contains("TooManyWarningAlerts"), "{entry}");
 }
+
+#[test]
+fn a_stop_waits_for_a_handshake_that_goes_on_and_not_for_one_that_stands_still() {
+    let (credentials, mut sidecar) = echoing(&["--handshake-timeout", "2m", "--drain-timeout", "2m"]);
+    let connector = connector(credentials.instance());
+    let silent = TcpStream::connect(sidecar.addr()).unwrap();
+    let mut half = TcpStream::connect(sidecar.addr()).unwrap();
+    half.write_all(&connector.hello()[..100]).unwrap();
+    let unfinished = connector.all_but_the_last_byte(sidecar.addr());
+    let late = TcpStream::connect(sidecar.addr()).unwrap();
+    sidecar.signal("TERM");
+    sidecar.wait_for("listeners closed");
+    let mut client = connector.handshake_and_ask(late, b"hi").unwrap();
+    assert_eq!(client.receive(2).unwrap(), b"hi");
+    drop(client);
+    assert_eq!(read_to_end(&half).1, Ending::Fin);
+    assert_eq!(read_to_end(&unfinished).1, Ending::Fin);
+    assert_eq!(read_to_end(&silent).1, Ending::Fin);
+    drop((half, unfinished, silent));
+    assert!(sidecar.exited().success());
+    assert_eq!(sidecar.reasons().iter().filter(|reason| *reason == "handshake_timeout").count(), 3);
+    let entry = sidecar.access_log_entry("handshake_timeout");
+    assert_eq!(entry["detail"], "the handshake was not done within 2s", "of the drain");
+}
