@@ -104,7 +104,8 @@ fn every_option_is_in_the_reference() {
         write!(page, "\n### {}\n\n{}", group.heading().unwrap(), table(&members)).unwrap();
     }
     page += "\n## Tools\n\nThose in the first table as far as they are not repeated here: `check` and `policy test` take all of them, \
-        `wait` and `health` take\n`--admin` and `--config`.\n";
+        `wait` and `health` take\n`--admin` and `--config`, `token jwt`, `token vault-cf` and `token vault` take \
+        `--cert`, `--key` and `--config`.\n";
     for tool in TOOLS {
         let own = own(tool);
         if !own.is_empty() {

@@ -24,7 +24,7 @@ pub const OUTBOUND_FIELDS: [(&str, &str); 34] = [
         "of a request: `http` at an outbound listener; at the forward proxy `absolute` (the URL was in its first line), `tunnel_wrapped` (CONNECT, and plaintext was sent on by mutual TLS), `tunnel_tls` (CONNECT, and TLS of the app's own), `tunnel_raw` (not listed, without our certificate), `tunnel` (CONNECT, and nothing came of it), `refused`",
     ),
     ("method", "the request's method"),
-    ("host", "whom the request is for, with its port; never its path or query"),
+    ("host", "whom the request is for, with the port where its URL or `Host` names one; never its path or query"),
     ("status", "the status of the response"),
     ("endpoint_addr", "the address that has answered, or was tried last"),
     ("via_proxy", "that this is the address of the proxy of `--outbound-proxy`, by which the server is reached"),
