@@ -1,7 +1,8 @@
 //! Every option there is, in one table.
 //!
 //! Flags, `-h` and `--help`, variables and the keys of the file are all derived from a row of [`OPTIONS`], so that
-//! they cannot drift apart. A new option is one row in `table` and its reading in [`super::resolve`].
+//! they cannot drift apart. A new option is one row in `table`, and its reading in the file of its group, which
+//! [`super::resolve`] calls.
 
 mod table;
 
