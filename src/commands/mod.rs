@@ -19,7 +19,7 @@ use crate::exit::{Exit, Fault};
 use crate::sandbox::EarlyThread;
 use crate::secrets::Plan;
 use crate::sidecar;
-use crate::supervisor::{AppCommand, Signals};
+use crate::supervisor::{AppCommand, PROXY_VARIABLE, Signals};
 use crate::sys::limits;
 use serve::OwnApp;
 
@@ -55,8 +55,7 @@ pub fn execute(command: Command, early: Option<EarlyThread>) -> Result<Exit, Fau
             if config.app.hide_key {
                 app.env_remove.extend(["CF_INSTANCE_KEY".into(), "VESTIBULE_KEY".into()]);
             }
-            // There may be a password in it, by which the app would get past the forward proxy's list.
-            app.env_remove.push("VESTIBULE_OUTBOUND_PROXY".into());
+            app.env_remove.push(PROXY_VARIABLE.into());
             let secrets = config.secrets.as_ref().map(|secrets| Plan::read(secrets, &std::env::vars_os().collect()));
             Ok(serve::serve(config, Some(OwnApp { command: app, secrets: secrets.transpose()? }), &[], early))
         }

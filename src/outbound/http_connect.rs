@@ -41,32 +41,33 @@ pub(super) async fn ask(tcp: &mut TcpStream, proxy: &HttpProxy, target: &Target)
     }
 }
 
-/// The first `line` of what `proxy` says, without the credentials that it was sent.
+/// The first `line` of what `proxy` says, without the credentials that it was sent. Its status is none.
 fn own_words(line: &str, proxy: &HttpProxy) -> String {
-    let secrets = proxy.authorization.as_deref().map(sent_forms).unwrap_or_default();
-    let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
-    without_sent_secrets(MAX_TEXT, line, &secrets).to_string()
+    let sent = proxy.authorization.as_deref().map(sent_forms).unwrap_or_default();
+    let secrets: Vec<_> = sent.iter().map(String::as_str).collect();
+    let (start, words) = line.split_at(status(line.trim_end()).map_or(0, |_| STATUS_LENGTH));
+    format!("{start} {}", without_sent_secrets(MAX_TEXT, words, &secrets)).trim().to_owned()
 }
 
-/// What may come back of an `authorization` in the Basic scheme (RFC 7617), the longest first. Who has no password may have a secret for a name.
+/// What may come back of an `authorization` in the Basic scheme (RFC 7617). Who has no password may have a secret for a name.
 fn sent_forms(authorization: &str) -> Vec<String> {
     let encoded = authorization.strip_prefix("Basic ").unwrap_or(authorization);
-    let bare = encoded.trim_end_matches('=');
-    let mut forms = [authorization, encoded, bare].map(str::to_owned).to_vec();
     let decoded = Base64::decode_vec(encoded).unwrap_or_default();
     let pair = String::from_utf8_lossy(&decoded);
-    if let Some((user, password)) = pair.split_once(':') {
-        let secret = if password.is_empty() { user } else { password };
-        forms.extend([pair.clone().into_owned(), Base64::encode_string(secret.as_bytes()), secret.to_owned()]);
-    }
-    forms
+    let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
+    let secret = if password.is_empty() { user } else { password };
+    vec![encoded.to_owned(), secret.to_owned()]
 }
+
+/// How much of a line the version and the status are, in bytes.
+const STATUS_LENGTH: usize = "HTTP/1.1 200".len();
 
 /// The status in `line`, the first of an answer: `HTTP/1.1 200 OK`.
 fn status(line: &str) -> Option<u16> {
-    let status = line.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    let is_status = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
-    status.parse().ok().filter(|_| is_status)
+    let (version, rest) = line.strip_prefix("HTTP/1.")?.split_once(' ')?;
+    let status = rest.split(' ').next()?;
+    let is_number = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    status.parse().ok().filter(|_| is_number(version, 1) && is_number(status, 3))
 }
 
 /// The next head of the answer, of `left` bytes at most. Byte by byte, so that nothing of what follows is taken: it is the server's.
@@ -101,7 +102,7 @@ mod tests {
             "czNjcmV0IHBAc3M=",
         ] {
             let said = said(user, &format!("HTTP/1.1 502 no {form} here\r"));
-            assert_eq!(said, "HTTP/1.1 502 no (what we sent) here", "{form}");
+            assert_eq!(said, "HTTP/1.1 502 (what we sent)", "{form}");
         }
         assert_eq!(
             said(user, "HTTP/1.1 407 Proxy Authentication Required"),

@@ -236,9 +236,10 @@ impl CredHub {
         let served = shown.insert(served.ok_or_else(no_pair)?);
         let snapshot = self.snapshot(served).ok_or_else(no_pair)?;
         let limits = ApiLimits { connect: ONE_TRY, total: ONE_TRY, body: largest(limits::memory_limit()) };
+        let sent = request.body.clone();
         match ApiServer::new(self.url.clone(), snapshot).call(request, limits).await {
             Ok(response) if response.status.is_success() => Ok(SecretValue::from(response.body)),
-            Ok(response) => Err(CredHubError::refused(&self.url, &response, &served.pair)),
+            Ok(response) => Err(CredHubError::refused(&self.url, &response, &served.pair, &sent)),
             Err(error) => Err(CredHubError::unanswered(&self.url, &error, Some(&served.pair))),
         }
     }

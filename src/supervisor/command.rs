@@ -17,6 +17,9 @@ use crate::secret::SecretValue;
 use crate::signal::{SignalMap, SignalScope};
 use crate::sys;
 
+/// A variable of ours in which a password may be, by which the app would get past the forward proxy's list: nothing that we start is given it.
+pub const PROXY_VARIABLE: &str = "VESTIBULE_OUTBOUND_PROXY";
+
 /// The app's command line, the changes to its environment, and how it is signalled. It is not shown, since there are secrets in it.
 #[derive(Default)]
 pub struct AppCommand {

@@ -30,7 +30,7 @@ use rustix::process::{Pid, WaitOptions, getpgid, kill_process, kill_process_grou
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-pub use command::AppCommand;
+pub use command::{AppCommand, PROXY_VARIABLE};
 pub use exit::AppExitStatus;
 pub use hide::{HiddenPort, INSTANCE_PORTS};
 pub use launcher::{AppLauncher, HookLauncher, HookRequest, LAUNCH, LaunchJob, launch_app, launch_hooks, proxy_socket};

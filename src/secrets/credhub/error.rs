@@ -3,16 +3,24 @@
 use std::time::SystemTime;
 
 use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::ApiUrl;
 use crate::credentials::Pair;
-use crate::diagnostics::SafeText;
+use crate::diagnostics::{SafeText, without_sent_secrets};
 use crate::identity::{Certificate, Role};
 use crate::outbound::{ApiError, ApiResponse, AttemptError};
 
 /// Characters that are repeated of what the server says.
 pub(super) const SHOWN: usize = 300;
+
+/// What is shorter among the credentials of a service is the name of something, and in every other sentence.
+const SHORTEST_CREDENTIAL: usize = 6;
+
+/// The members that say which credential of CredHub is meant: names.
+const REFERENCES: [&str; 2] = ["credhub-ref", "credhub_ref"];
 
 /// CredHub has not answered, or not what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +64,14 @@ impl CredHubError {
         Self { status: None, is_of_the_pair, is_transient: error.is_transient(), what, help }
     }
 
-    /// `response` is no success. It was given to whoever has shown `pair`.
-    pub(super) fn refused(url: &ApiUrl, response: &ApiResponse, pair: &Pair) -> Self {
+    /// `response` is no success. It was given to whoever has shown `pair`, and has `sent` this document.
+    pub(super) fn refused(url: &ApiUrl, response: &ApiResponse, pair: &Pair, sent: &[u8]) -> Self {
         let status = response.status;
         let said = serde_json::from_slice(&response.body).ok().and_then(|ErrorBody { error, error_description }| {
             let said: Vec<_> = error.into_iter().chain(error_description).collect();
-            (!said.is_empty()).then(|| format!(": {}", SafeText::up_to(SHOWN, said.join(": "))))
+            let secrets = sent_credentials(sent);
+            let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
+            (!said.is_empty()).then(|| format!(": {}", without_sent_secrets(SHOWN, &said.join(": "), &secrets)))
         });
         let said = said.unwrap_or_default();
         let is_of_the_pair = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -83,6 +93,32 @@ impl CredHubError {
         let what = format!("{url} has answered {}{said}", status.as_u16());
         Self { status: Some(status), is_of_the_pair, is_transient: is_transient(status), what, help }
     }
+}
+
+/// What may be a secret in a `document` that was sent: what stands in the credentials of services that have them without CredHub.
+fn sent_credentials(document: &[u8]) -> Vec<String> {
+    fn collect(value: &Value, is_credential: bool, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if is_credential && text.len() >= SHORTEST_CREDENTIAL => {
+                let user = text.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
+                let password = user.and_then(|(user, _)| user.split_once(':'));
+                found.extend(password.map(|(_, password)| percent_decode_str(password).decode_utf8_lossy().into()));
+                found.push(text.clone());
+            }
+            Value::Array(values) => values.iter().for_each(|value| collect(value, is_credential, found)),
+            Value::Object(members) => {
+                for (name, value) in members.iter().filter(|(name, _)| !REFERENCES.contains(&name.as_str())) {
+                    collect(value, is_credential || name == "credentials", found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    if let Ok(document) = serde_json::from_slice(document) {
+        collect(&document, false, &mut found);
+    }
+    found
 }
 
 /// Whom CredHub was shown, and why it may refuse that, as far as the certificate says so itself.
@@ -144,6 +180,15 @@ mod tests {
     use super::*;
     use crate::crypto;
     use crate::issuer::{CertificateAuthority, InstanceSpec, KeyKind, SubjectKey};
+
+    #[test]
+    fn what_is_said_is_not_repeated_where_it_has_a_credential_that_was_sent() {
+        let sent = br#"{"user-provided":[{"name":"mine","credentials":{"uri":"amqp://me:s3cr%40t-pw@mq/","list":["0ther-secret"]}}],
+            "db":[{"name":"users","credentials":{"credhub-ref":"((/c/users))"}}]}"#;
+        let secrets = sent_credentials(sent);
+        assert_eq!(secrets, ["0ther-secret", "s3cr@t-pw", "amqp://me:s3cr%40t-pw@mq/"]);
+        assert!(sent_credentials(b"not JSON").is_empty() && sent_credentials(&[]).is_empty());
+    }
 
     #[test]
     fn only_what_may_pass_is_asked_again() {

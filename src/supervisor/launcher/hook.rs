@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{LaunchJob, start, start_fault};
 use crate::exit::{Exit, Fault};
 use crate::supervisor::programs::ProgramOutcome;
-use crate::supervisor::{AppExitStatus, Programs, Reaper};
+use crate::supervisor::{AppExitStatus, PROXY_VARIABLE, Programs, Reaper};
 
 /// The longest request or reply, in bytes.
 const LARGEST: u64 = 4096;
@@ -56,6 +56,8 @@ impl HookRequest {
     pub fn command(&self, program: &OsStr, args: &[OsString]) -> Command {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).env("INSTANCE_GENERATION", self.generation.to_string());
+        // The app may look into whatever runs by its user.
+        command.env_remove(PROXY_VARIABLE);
         let end = self.not_after.and_then(|end| Timestamp::from_second(i64::try_from(end).ok()?).ok());
         if let Some(end) = end {
             command.env("INSTANCE_NOT_AFTER", format!("{end:.0}"));
@@ -166,6 +168,12 @@ mod tests {
         let command = request.command(OsStr::new("true"), &[]);
         let end = command.get_envs().find(|(name, _)| *name == "INSTANCE_NOT_AFTER");
         Some(end.and_then(|(_, value)| value.map(OsStr::to_owned)))
+    }
+
+    #[test]
+    fn the_program_is_not_given_the_password_of_a_proxy() {
+        let command = HookRequest { generation: 2, not_after: None }.command(OsStr::new("true"), &[]);
+        assert!(command.get_envs().any(|change| change == (OsStr::new(PROXY_VARIABLE), None)));
     }
 
     #[test]

@@ -30,6 +30,20 @@ fn what_is_missing_is_named_though_credhub_does_not_name_it() {
 }
 
 #[test]
+fn what_credhub_says_is_not_repeated_where_it_says_what_it_was_sent() {
+    let document = r#"{"mine":[{"name":"queue","credentials":{"password":"plain-S3cret"}}],"a":[{"name":"db","credentials":{"credhub-ref":"((/c/db))"}}]}"#;
+    for status in [400, 404, 500] {
+        let instance = Instance::new();
+        let credhub = CredHub::start(move |asked| {
+            error(status, &format!("cannot read {}", String::from_utf8_lossy(&asked.body)))
+        });
+        let outcome = instance.outcome(instance.with_credhub(&credhub).env("VCAP_SERVICES", document));
+        let failure = outcome.failure();
+        assert!(failure.contains("(what we sent)") && !failure.contains("plain-S3cret"), "{failure}");
+    }
+}
+
+#[test]
 fn each_answer_that_is_none_has_its_sentence_and_the_tries_that_help() {
     let huge = || Said::Json(200, format!("{{\"a\":\"{}\"}}", "x".repeat(9 * 1024 * 1024)));
     type Script = Box<dyn Fn() -> Said + Send + Sync>;

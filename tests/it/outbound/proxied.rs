@@ -102,7 +102,7 @@ fn a_proxy_that_repeats_what_it_was_sent_brings_no_password_into_the_log() {
         let sidecar = by_way_of(&caller, &url, "b.nowhere.invalid:1", &app_guid(&backend), name, &[]);
         say(outbound(&sidecar), b"x");
         let said = entry(&sidecar, "connect_failed").to_string();
-        assert!(said.contains("answers HTTP/1.1 502 no") && said.contains("(what we sent)"), "{said}");
+        assert!(said.contains("answers HTTP/1.1 502 (what we sent)"), "{said}");
         let log = format!("{:?}", sidecar.lines());
         for secret in ["p@ssw0rd", "p%40ssw0rd", "dXNlcjpwQHNzdzByZA"] {
             assert!(!log.contains(secret), "{log}");
