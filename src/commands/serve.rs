@@ -13,6 +13,7 @@ use crate::sandbox::EarlyThread;
 use crate::secrets::Plan;
 use crate::sidecar::{Sidecar, Workers, runtime};
 use crate::supervisor::{AppCommand, Signals};
+use crate::sys::limits;
 use crate::telemetry;
 use crate::telemetry::log_writer;
 
@@ -21,6 +22,9 @@ const DROP_GRACE: Duration = Duration::from_millis(250);
 
 /// For the last lines of the log to be read by whoever reads them.
 const FLUSH_GRACE: Duration = Duration::from_millis(250);
+
+/// Fewer descriptors are not enough for a start, and some of those who find none have no other way out than to panic.
+const FEWEST_DESCRIPTORS: u64 = 16;
 
 /// The app that is ours to start, and what its environment refers to; without a plan nothing is resolved.
 pub(super) struct OwnApp {
@@ -44,6 +48,7 @@ pub(super) fn serve(config: Config, app: Option<OwnApp>, warnings: &[String], ea
     }
     Signals::log_ignored();
     let served = panic::catch_unwind(AssertUnwindSafe(|| {
+        check_descriptors().inspect_err(log_failed_start)?;
         let command = match app {
             Some(OwnApp { command, secrets: Some(plan) }) => {
                 return resolve_and_run(config, command, plan, early);
@@ -100,6 +105,19 @@ fn resolve_and_run(
 fn log_failed_start(fault: &Fault) {
     fault.log();
     tracing::info!(code = fault.exit.code(), "exited");
+}
+
+/// Whether there are as many descriptors as a start takes.
+///
+/// # Errors
+/// [`Exit::Internal`]: there are not.
+fn check_descriptors() -> Result<(), Fault> {
+    let limit = limits::descriptor_limit();
+    if limit >= FEWEST_DESCRIPTORS {
+        return Ok(());
+    }
+    let what = format!("the limit of open descriptors is {limit}, and a start takes {FEWEST_DESCRIPTORS}");
+    Err(Fault::new(Exit::Internal, what).with_help("raise the limit of descriptors (ulimit -n)"))
 }
 
 /// Opens the listeners, starts the app, and enters the sandbox before the worker threads are there.

@@ -13,8 +13,8 @@ use strum::VariantArray;
 use super::options;
 use super::options::{Arity, Opt, Table};
 use super::raw_value::{ByName, RawValue, TomlTable, split};
-use crate::diagnostics::redact::quote;
-use crate::diagnostics::{Diagnostic, Problem, Source, line_of, nearest};
+use crate::diagnostics::redact::{key_name, quote};
+use crate::diagnostics::{Diagnostic, Problem, Source, is_blank, line_of, nearest};
 use crate::policy::route_file::{LocatedRoute, ROUTE};
 use crate::policy::rule_file::RuleFileReader;
 
@@ -43,6 +43,13 @@ pub(super) fn read(named: &RawValue, contents: io::Result<String>, diagnostics: 
         }
     };
     let document = TomlText { path, text: &text };
+    // As a writer leaves it behind that was stopped, or whose disk was full. What nothing is meant by has a comment in it at least.
+    if is_blank(text.as_bytes()) {
+        let problem =
+            Problem::new("the file is empty", "have it written anew; a comment will do where all is to be as it is");
+        diagnostics.push(problem.at(document.place("", None)));
+        return FileContents { is_broken: true, ..FileContents::default() };
+    }
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in &errors {
         // Its first line alone: the whole error quotes the text around it, and that may be anything.
@@ -91,7 +98,8 @@ impl TomlReader<'_> {
             if self.broken.contains(&line_of(self.document.text, key.span().start)) {
                 continue;
             }
-            let place = self.document.place(key.get_ref(), Some(key.span()));
+            // What is no option may be the value of one, in the wrong place.
+            let place = self.document.place(&key_name(key.get_ref()), Some(key.span()));
             let named = Table::VARIANTS.iter().find(|table| kind.is_none() && table.name() == key.get_ref());
             if let Some(kind) = named.filter(|_| is_tables(value.get_ref())) {
                 tables.extend(self.tables(*kind, value.get_ref()));

@@ -12,7 +12,7 @@ use crate::config::envoy::sds::TlsCertificate;
 use crate::config::{PairFiles, PairSource, SdsSecretRef};
 use crate::credentials::{FileKind, Pair, PairError};
 use crate::crypto::provider;
-use crate::diagnostics::Diagnostics;
+use crate::diagnostics::{Diagnostics, is_blank};
 use crate::sys;
 
 /// A certificate chain, a key or a bundle of CAs is some KiB; what is far beyond that is something else. In bytes.
@@ -242,7 +242,7 @@ pub(super) fn read(path: &Path, largest: u64) -> Result<Vec<u8>, LoadError> {
     let text = sys::file::read_up_to(file, largest).map_err(failed)?;
     let text = text.ok_or_else(|| LoadError::TooLarge { path: path.to_owned(), largest })?;
     // As a writer leaves it behind that was stopped, or whose disk was full.
-    if text.trim_ascii().is_empty() {
+    if is_blank(&text) {
         return Err(LoadError::Empty { path: path.to_owned() });
     }
     Ok(text)

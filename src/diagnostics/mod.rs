@@ -10,7 +10,7 @@ mod sent_secrets;
 
 use redact::{may_be_secret_name, quote};
 pub use sanitize::SafeText;
-pub(crate) use sanitize::{LONGEST_FIELD, LONGEST_LINE, bounded, escape, is_obeyed};
+pub(crate) use sanitize::{LONGEST_FIELD, LONGEST_LINE, bounded, escape, is_blank, is_obeyed};
 pub(crate) use sent_secrets::without_sent_secrets;
 
 /// Where a value was given.

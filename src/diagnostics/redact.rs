@@ -1,6 +1,7 @@
 //! What is repeated in messages of what others have typed or written, and what is not: it may be a key that stands where something else
 //! was meant.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A run of characters of base64 is noticed from this length on. Of a shorter one no more than some bits could be learned.
@@ -86,6 +87,15 @@ pub(crate) fn option_name(text: &str) -> String {
     match is_plain && text.starts_with('-') && text.len() <= LONGEST_OPTION {
         true => text.to_owned(),
         false => format!("an option of {} characters", text.chars().count()),
+    }
+}
+
+/// A key of a file that nobody knows, as it is shown to people: what is not written like a key may be the value of one, in the wrong place.
+pub(crate) fn key_name(text: &str) -> Cow<'_, str> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    match is_plain && text.len() <= LONGEST_OPTION && !may_be_secret(text) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("a key of {} characters", text.chars().count())),
     }
 }
 

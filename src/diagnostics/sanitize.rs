@@ -116,9 +116,22 @@ pub(crate) fn is_obeyed(c: char) -> bool {
         || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether there is nothing in `text`: no more than blanks, and the mark that some editors write in front of UTF-8.
+pub(crate) fn is_blank(text: &[u8]) -> bool {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii().is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_blanks_is_none() {
+        for blank in ["", " \r\n\t", "\u{feff}", "\u{feff}\n"] {
+            assert!(is_blank(blank.as_bytes()), "{blank:?}");
+        }
+        assert!(!is_blank(b"# a comment"));
+    }
 
     #[test]
     fn long_text_is_cut_between_characters_and_says_so() {

@@ -1,5 +1,7 @@
 //! For whom tokens may be asked, and how often.
 
+use std::ops::RangeInclusive;
+
 use super::{address, number, outbound_listen};
 use crate::config::identity_endpoint::MAX_AUDIENCE_BYTES;
 use crate::config::outbound::OutboundListen;
@@ -27,16 +29,19 @@ pub fn audience(text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
+/// How often a second somebody may ask.
+const RATES: RangeInclusive<u32> = 1..=1000;
+
 /// `10/s`: so often a second.
 pub fn rate(text: &str) -> Result<u32, Problem> {
     let Some(times) = text.strip_suffix("/s") else {
         let help = match address::digits(text) {
-            Some(_) => format!("write {text}/s"),
+            Some(_) => number(text, &RATES).map(|_| format!("write {text}/s"))?,
             None => "write a number of signatures a second, such as 10/s".to_owned(),
         };
         return Err(Problem::new(format!("{} is not a rate", quote(text)), help));
     };
-    number(times, &(1..=1000))
+    number(times, &RATES)
 }
 
 #[cfg(test)]
@@ -55,6 +60,7 @@ mod tests {
     fn a_rate_says_its_unit() {
         assert_eq!(rate("10/s"), Ok(10));
         assert_eq!(rate("10").unwrap_err().to_string(), "\"10\" is not a rate; write 10/s");
+        assert_eq!(rate("0").unwrap_err().to_string(), rate("0/s").unwrap_err().to_string());
         for text in ["", "/s", "0/s", "-1/s", "1001/s", "10/m", "1.5/s"] {
             assert!(rate(text).is_err(), "{text}");
         }
