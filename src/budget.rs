@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// a large unfinished message are turned away before those with a small one.
 const SHARE_DIVISOR: usize = 8;
 
+/// What waits for room may take one part in so many of what there is.
+const WAITING_DIVISOR: u64 = 8;
+
 /// The budgets of all connections.
 #[derive(Debug)]
 pub struct Budgets {
@@ -20,6 +23,8 @@ pub struct Budgets {
     pub backlogs: Arc<MemoryBudget>,
     /// What connections that speak HTTP/2 hold, with the streams that they are told that they may have.
     pub streams: Arc<MemoryBudget>,
+    /// What heads of answers take that are there, and for which there is no room yet.
+    pub waiting_heads: Arc<MemoryBudget>,
 }
 
 /// A number of bytes that all connections together may hold.
@@ -58,7 +63,8 @@ impl Budgets {
     /// Budgets of so many bytes each, that of streams as that of backlogs; `None` is no limit.
     pub fn new(handshakes: Option<u64>, backlogs: Option<u64>) -> Self {
         let of = |limit| Arc::new(MemoryBudget::new(limit));
-        Self { handshakes: of(handshakes), backlogs: of(backlogs), streams: of(backlogs) }
+        let waiting_heads = of(backlogs.map(|limit| limit / WAITING_DIVISOR));
+        Self { handshakes: of(handshakes), backlogs: of(backlogs), streams: of(backlogs), waiting_heads }
     }
 }
 
@@ -126,6 +132,22 @@ impl Reservation {
     /// [`BudgetExceeded`]; the reservation is then what it was.
     pub fn try_resize_for_first(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
         self.try_resize_within(bytes, self.budget.limit.saturating_add(self.budget.limit / 2))
+    }
+
+    /// Reserves `bytes` in all for what waits for its turn: as long as no more than all is spent then.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`]; the reservation is then what it was.
+    pub fn try_resize_in_turn(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        self.try_resize_within(bytes, self.budget.limit)
+    }
+
+    /// Reserves `bytes` in all for somebody whom nobody knows: as long as no more than half is spent then.
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`]; the reservation is then what it was.
+    pub fn try_resize_for_stranger(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
+        self.try_resize_within(bytes, self.budget.limit / 2)
     }
 
     /// Reserves `bytes` in all for what ends soon, of however few: as long as no more than three quarters are spent then.
@@ -223,6 +245,17 @@ mod tests {
         assert_eq!(budget.held(), 1500);
         next.try_resize_for_first(50).unwrap();
         assert_eq!(budget.held(), 1450);
+    }
+
+    #[test]
+    fn strangers_may_have_half_of_it_and_whoever_waits_for_a_turn_all() {
+        let budget = budget(1000);
+        let (mut one, mut other) = (budget.reservation(), budget.reservation());
+        one.try_resize_for_stranger(500).unwrap();
+        assert_eq!(other.try_resize_for_stranger(1), Err(BudgetExceeded));
+        other.try_resize_in_turn(500).unwrap();
+        assert_eq!(other.try_resize_in_turn(501), Err(BudgetExceeded));
+        assert_eq!(budget.held(), 1000);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::head_room::HeadRoom;
-use crate::budget::{MemoryBudget, Reservation};
+use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 
 /// What is read at a time, in bytes, where nobody says how much is taken.
 const PART: usize = 16 * 1024 - 1;
@@ -97,7 +97,7 @@ impl PartSize {
         }
     }
 
-    /// It was sent, or somebody else counts what is left to send of it.
+    /// It was sent.
     pub(crate) fn sent_head(&self) {
         if let Some(mut head) = self.head() {
             head.sent();
@@ -107,6 +107,14 @@ impl PartSize {
     /// What follows is for a stream of HTTP/2, which counts for two of the first parts; h2 says how much of it is asked for.
     pub(crate) fn begin_stream(&self) {
         self.0.doublings.store(1, Ordering::Relaxed);
+    }
+
+    /// The head is for that stream too, the only one of its connection or a further one. What is left for its fields of the room that it had.
+    ///
+    /// # Errors
+    /// There is no room for the buffers that it leaves behind.
+    pub(crate) fn pass_head_to_stream(&self, is_only: bool) -> Result<usize, BudgetExceeded> {
+        self.head().map_or(Ok(0), |mut head| head.pass_to_stream(is_only))
     }
 
     /// Nothing of a message is held any more.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::budget::{MemoryBudget, Overdraft, Reservation};
+use super::body_part::FIRST_PART;
+use crate::budget::{BudgetExceeded, MemoryBudget, Overdraft, Reservation};
 
 /// Bytes of a head for which every connection has room.
 pub(crate) const FREE_ANSWER_HEAD: usize = 16 * 1024;
@@ -19,11 +20,14 @@ const COPIES: usize = 5;
 /// Once it was sent there is the buffer that it was read into, whose rest is read into on.
 const COPIES_ONCE_SENT: usize = 2;
 
-/// One that is longer than that has room for so many bytes at once, with those of the last read, and one that is longer still for all that any may
-/// have. Whoever waits for that has the room of the others in hand, and would wait for those who do the same: one of them at a time is given it however
-/// little there is.
-const LONG: usize = 72 * 1024;
-const LONGEST: usize = 264 * 1024;
+/// One whose body goes out by a stream of HTTP/2 leaves buffers behind that are as large as the one that it was read into, as long as the connection to
+/// the app is there: one that is read into, and those whose parts are on their way. The stream has room for the first part of each.
+const STREAM_BUFFERS: usize = 3;
+
+/// One that is longer than what is free has room for so many bytes at once, with those of the last read: for most are no longer, and whoever waits in the
+/// middle of one has the room of others in hand. Those that are longer still have room for all that any may have. They would wait for those who do the
+/// same, and all of them may wait for requests whose answers they are: one at a time is given it however little there is.
+const STEPS: [usize; 2] = [72 * 1024, 264 * 1024];
 
 /// How long one waits for room at most: the app has acted on the request, and whoever takes nothing makes room within five seconds.
 pub(crate) const HEAD_ROOM_TIMEOUT: Duration = Duration::from_secs(6);
@@ -39,15 +43,15 @@ pub(super) struct HeadRoom {
     overdraft: Option<Overdraft>,
     /// Bytes that have come of a head, while one is read.
     read: Option<usize>,
-    /// Bytes of the last one beyond those that are free, as long as something of it is held.
-    over: usize,
+    /// Bytes of the last one, with what was read with it, as long as something of it is held.
+    whole: usize,
     /// When to look again, and since when there is none.
     wait: Option<(Pin<Box<Sleep>>, Instant)>,
 }
 
 impl HeadRoom {
     pub(super) fn of(budget: &Arc<MemoryBudget>) -> Self {
-        Self { reservation: budget.reservation(), overdraft: None, read: None, over: 0, wait: None }
+        Self { reservation: budget.reservation(), overdraft: None, read: None, whole: 0, wait: None }
     }
 
     /// What is read from now on is a head.
@@ -59,19 +63,42 @@ impl HeadRoom {
 
     /// It has come whole.
     pub(super) fn end(&mut self) {
-        self.over = self.read.take().unwrap_or_default().saturating_sub(FREE_ANSWER_HEAD);
-        self.reservation.set(COPIES * self.over);
+        self.whole = self.read.take().unwrap_or_default();
+        self.reservation.set(COPIES * self.over());
+    }
+
+    /// Bytes of it beyond those that are free.
+    fn over(&self) -> usize {
+        self.whole.saturating_sub(FREE_ANSWER_HEAD)
+    }
+
+    /// It goes to a stream of HTTP/2, the only one of its connection or a further one, and so does its body. Of what it had, what is left for
+    /// its fields.
+    ///
+    /// # Errors
+    /// There is no room for what is left behind.
+    pub(super) fn pass_to_stream(&mut self, is_only: bool) -> Result<usize, BudgetExceeded> {
+        // Whoever waits from here on does so without it.
+        self.overdraft = None;
+        let had = self.reservation.bytes();
+        let buffers = STREAM_BUFFERS * self.whole.saturating_sub(FIRST_PART);
+        match buffers.checked_sub(had) {
+            None | Some(0) => self.reservation.set(buffers),
+            Some(_) if is_only => self.reservation.try_resize_for_first(buffers)?,
+            Some(_) => self.reservation.try_resize(buffers)?,
+        }
+        Ok(had.saturating_sub(buffers))
     }
 
     /// It was sent, and something of the body may follow for hours.
     pub(super) fn sent(&mut self) {
         self.overdraft = None;
-        self.reservation.set(COPIES_ONCE_SENT * self.over);
+        self.reservation.set(COPIES_ONCE_SENT * self.over());
     }
 
     /// Nothing of it is held any more.
     pub(super) fn release(&mut self) {
-        self.over = 0;
+        self.whole = 0;
         self.overdraft = None;
         self.reservation.set(0);
     }
@@ -91,14 +118,14 @@ impl HeadRoom {
         let Some(all) = self.read.map(|read| read + next).filter(|all| *all > FREE_ANSWER_HEAD) else {
             return Poll::Ready(Ok(()));
         };
-        let is_longest = all > LONG;
-        let room = COPIES * (if is_longest { LONGEST } else { LONG } - FREE_ANSWER_HEAD);
+        let step = STEPS.into_iter().find(|step| all <= *step).unwrap_or(all);
+        let room = COPIES * (step - FREE_ANSWER_HEAD);
         loop {
             if self.reservation.bytes() >= room || self.reservation.try_resize_for_first(room).is_ok() {
                 self.wait = None;
                 return Poll::Ready(Ok(()));
             }
-            if is_longest && let Some(overdraft) = self.reservation.budget().overdraw() {
+            if let Some(overdraft) = self.reservation.budget().overdraw() {
                 self.overdraft = Some(overdraft);
                 self.reservation.set(room);
                 continue;
@@ -124,7 +151,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_head_waits_for_room_and_is_given_up_where_there_is_none_for_seconds() {
+        let room = COPIES * (STEPS[0] - FREE_ANSWER_HEAD);
         let budget = Budgets::new(None, Some(400 * 1024)).backlogs;
+        // Somebody goes beyond it already.
+        let overdraft = budget.overdraw();
         let mut heads = [HeadRoom::of(&budget), HeadRoom::of(&budget), HeadRoom::of(&budget)];
         for head in &mut heads {
             head.begin();
@@ -143,20 +173,69 @@ mod tests {
         third.add(FREE_ANSWER_HEAD);
         first.add(8192);
         first.end();
-        assert_eq!(budget.held(), COPIES * (LONG - FREE_ANSWER_HEAD + 8191), "what it takes is known now");
+        assert_eq!(budget.held(), room + COPIES * 8191, "what it takes is known now");
         (0..2).for_each(|_| first.sent());
-        assert_eq!(
-            budget.held(),
-            COPIES * (LONG - FREE_ANSWER_HEAD) + COPIES_ONCE_SENT * 8191,
-            "its body may follow for hours"
-        );
+        assert_eq!(budget.held(), room + COPIES_ONCE_SENT * 8191, "its body may follow for hours");
         first.release();
         first.sent();
-        assert_eq!(budget.held(), COPIES * (LONG - FREE_ANSWER_HEAD));
+        assert_eq!(budget.held(), room);
         second.release();
         poll_fn(|cx| third.poll_room(cx, 8192)).await.unwrap();
-        drop(heads);
+        drop((heads, overdraft));
         assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_requests_hold_all_there_is_one_head_at_a_time_is_read_all_the_same() {
+        let budget = Budgets::new(None, Some(400 * 1024)).backlogs;
+        let mut requests = budget.reservation();
+        requests.set(600 * 1024);
+        let mut heads = [HeadRoom::of(&budget), HeadRoom::of(&budget)];
+        heads.iter_mut().for_each(HeadRoom::begin);
+        let [first, second] = &mut heads;
+        let began = Instant::now();
+        poll_fn(|cx| first.poll_room(cx, 20 * 1024)).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let waits = async {
+            sleep(Duration::from_secs(1)).await;
+            first.add(20 * 1024);
+            first.end();
+            first.sent();
+        };
+        let (second, ()) = tokio::join!(poll_fn(|cx| second.poll_room(cx, 20 * 1024)), waits);
+        second.unwrap();
+        assert!((1..2).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_goes_to_a_stream_counts_for_the_buffers_that_it_leaves_behind_and_gives_the_rest_to_its_fields()
+     {
+        let budget = Budgets::new(None, Some(4 << 20)).backlogs;
+        let mut short = HeadRoom::of(&budget);
+        short.begin();
+        short.add(FIRST_PART);
+        short.end();
+        assert_eq!((short.pass_to_stream(false), budget.held()), (Ok(0), 0), "the stream has room for it");
+        let mut head = HeadRoom::of(&budget);
+        head.begin();
+        poll_fn(|cx| head.poll_room(cx, 40 * 1024)).await.unwrap();
+        head.add(40 * 1024);
+        let room = budget.held();
+        head.end();
+        let had = budget.held();
+        assert!(had < room);
+        let left = STREAM_BUFFERS * (40 * 1024 - FIRST_PART);
+        assert_eq!((head.pass_to_stream(false), budget.held()), (Ok(had - left), left));
+        head.release();
+        // There are still the buffers of a head for which reading asks nobody.
+        let mut spent = budget.reservation();
+        spent.set(4 << 20);
+        head.begin();
+        head.add(16 * 1024);
+        head.end();
+        assert_eq!(head.pass_to_stream(false), Err(BudgetExceeded));
+        assert_eq!(head.pass_to_stream(true), Ok(0));
+        assert_eq!(budget.held(), (4 << 20) + STREAM_BUFFERS * (16 * 1024 - FIRST_PART));
     }
 
     #[tokio::test(start_paused = true)]

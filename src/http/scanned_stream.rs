@@ -59,6 +59,8 @@ pub(crate) struct ScannedStream<S> {
     reservation: Reservation,
     /// What that takes, in bytes.
     head_room: usize,
+    /// Nobody knows its peer.
+    is_stranger: bool,
     /// What is read at a time.
     part: PartSize,
     /// So many of them may be.
@@ -94,6 +96,7 @@ impl<S> ScannedStream<S> {
             part: PartSize::of(reservation.budget()),
             reservation,
             head_room: 0,
+            is_stranger: false,
             cleared: 0,
             head_timeout,
             timer: None,
@@ -107,6 +110,12 @@ impl<S> ScannedStream<S> {
     pub(crate) fn with_buffered(mut self, bytes: Vec<u8>) -> Self {
         self.reservation.set(bytes.capacity());
         self.held = bytes;
+        self
+    }
+
+    /// The same, where nobody knows its peer, if `is_stranger`.
+    pub(crate) fn of_stranger(mut self, is_stranger: bool) -> Self {
+        self.is_stranger = is_stranger;
         self
     }
 
@@ -196,7 +205,11 @@ impl<S> ScannedStream<S> {
     fn reserve_head(&mut self, more: usize) -> Result<usize, BudgetExceeded> {
         let read = self.held.len() + more;
         let room = self.head_room.max(REQUEST_HEAD_COPIES * read.saturating_sub(FREE_REQUEST_HEAD));
-        self.reservation.try_resize_for_first(room + read)?;
+        // They are there until their answers were sent, whose heads may wait for room: some is left beyond.
+        match self.is_stranger {
+            true => self.reservation.try_resize_for_stranger(room + read)?,
+            false => self.reservation.try_resize_in_turn(room + read)?,
+        }
         Ok(room)
     }
 

@@ -98,11 +98,14 @@ pub(super) async fn close_before_relay(client: TcpStream, ended: ConnectionError
         }
         // Past the point of no return, or an alert is on its way; or nothing that is said would be understood.
         ConnectionError::Handshake(HandshakeError::Failed(_) | HandshakeError::Exhausted(_))
-        | ConnectionError::HandshakeTimeout(_)
         | ConnectionError::Denied(_)
         | ConnectionError::UpstreamAfterHandshake(_)
         | ConnectionError::ProxyHeader(HeaderError::Malformed(_)) => linger(client).await,
-        ConnectionError::ProxyHeader(_) | ConnectionError::Hello(_) | ConnectionError::Handshake(_) => {}
+        // Nothing of use was said to whoever had all the time for it.
+        ConnectionError::HandshakeTimeout(_)
+        | ConnectionError::ProxyHeader(_)
+        | ConnectionError::Hello(_)
+        | ConnectionError::Handshake(_) => {}
     }
 }
 

@@ -145,7 +145,7 @@ pub static METRICS: &[Metric] = &[
         unit: Some(Unit::Bytes),
         kind: MetricType::Gauge,
         labels: &["budget"],
-        help: "Memory that clients have the proxy hold: until their handshake is done (handshakes), for what a side does not take (backlogs), and for connections that speak HTTP/2 (streams); what the app's own connections to others hold counts to backlogs. The last two may be up to one and a half times their limits. Left out where memory is not limited.",
+        help: "Memory that clients have the proxy hold: until their handshake is done (handshakes), for what a side does not take (backlogs), and for connections that speak HTTP/2 (streams); what the app's own connections to others hold counts to backlogs. The last two may be up to one and a half times their limits, and backlogs have besides what the only request of each connection over HTTP/2 takes. Left out where memory is not limited.",
         read: |seen| budgets(seen, |budget| budget.limit().map(|_| budget.held())),
     },
     Metric {
@@ -701,7 +701,8 @@ fn by_key<const N: usize>(first: [&str; N], counts: Counts<Option<impl Display>>
 }
 
 fn budgets(seen: &MetricsSnapshot<'_>, read: fn(&MemoryBudget) -> Option<usize>) -> Vec<Sample> {
-    let Budgets { handshakes, backlogs, streams } = seen.budgets;
+    // What waits for room does so for seconds.
+    let Budgets { handshakes, backlogs, streams, waiting_heads: _ } = seen.budgets;
     let budgets = [("handshakes", handshakes), ("backlogs", backlogs), ("streams", streams)];
     budgets.into_iter().filter_map(|(name, budget)| Some(labelled([name], read(budget)? as u64))).collect()
 }

@@ -158,3 +158,25 @@ async fn a_long_head_counts_for_what_becomes_of_it_as_long_as_requests_are_read(
     drop(scanned);
     assert_eq!(budget.held(), 0);
 }
+
+#[tokio::test]
+async fn strangers_leave_half_of_the_budget_to_the_long_heads_of_others_and_those_leave_what_is_beyond_it() {
+    let budget = backlogs(Some(1 << 20));
+    let ask = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(30_000));
+    let mut asked = Vec::new();
+    for (is_stranger, most) in [(true, 512 * 1024), (false, 1 << 20)] {
+        loop {
+            let (mut sender, receiver) = tokio::io::duplex(1 << 20);
+            let scanned = ScannedStream::new(receiver, rules(), Duration::from_secs(60), budget.reservation());
+            let mut scanned = scanned.of_stranger(is_stranger);
+            sender.write_all(ask.as_bytes()).await.unwrap();
+            let is_admitted = read_until(&mut scanned, "\r\n\r\n").await[0].is_ok();
+            asked.push((sender, scanned));
+            if !is_admitted {
+                break;
+            }
+        }
+        let held = budget.held();
+        assert!(held <= most && held > most - 128 * 1024, "{held} of {most}");
+    }
+}

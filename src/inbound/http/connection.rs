@@ -69,6 +69,8 @@ struct Activity {
     has_said_close: AtomicBool,
     /// Its client may ask for nothing more.
     is_denied: AtomicBool,
+    /// Its client had the time to hear that it ends.
+    is_over: AtomicBool,
 }
 
 /// One request under way.
@@ -116,6 +118,7 @@ impl HttpConnection {
                 is_draining: AtomicBool::new(false),
                 has_said_close: AtomicBool::new(false),
                 is_denied: AtomicBool::new(false),
+                is_over: AtomicBool::new(false),
             },
         })
     }
@@ -195,6 +198,16 @@ impl HttpConnection {
     /// Whether that was said.
     pub(super) fn is_denied(&self) -> bool {
         self.activity.is_denied.load(Ordering::Acquire)
+    }
+
+    /// Its client had the time to hear that it ends: what is under way may end, and nothing more may begin.
+    pub(super) fn set_over(&self) {
+        self.activity.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether that was said.
+    pub(super) fn is_over(&self) -> bool {
+        self.activity.is_over.load(Ordering::Acquire)
     }
 
     /// Whether the answer that begins now is the last one; to be asked once for each.

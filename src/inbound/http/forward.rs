@@ -19,7 +19,7 @@ use super::upgrade::UpgradeSlot;
 use super::validate::head_length;
 use crate::budget::BudgetExceeded;
 use crate::config::AppProtocol;
-use crate::http::stream_memory::of_request;
+use crate::http::stream_memory::{FREE_HEAD, HEAD_COPIES, of_request};
 use crate::http::{PartSize, RequestBody, RequestInFlight, UnsentBytes, WaitingFrames};
 use crate::io::BytesSince;
 use crate::telemetry::{RequestLogEntry, RequestReason};
@@ -63,6 +63,11 @@ impl RequestForwarder<'_> {
             let held = of_request(head_length(&parts.headers), length, backlogs.limit());
             let admission = self.stream_backlog.as_ref().map_or(Admission::Further, |stream| stream.admission());
             let reserved = match admission {
+                // Its stream was admitted however short memory is, and takes more than that.
+                Admission::Only if held <= HEAD_COPIES * FREE_HEAD => {
+                    memory.set(held);
+                    Ok(())
+                }
                 Admission::Only => memory.try_resize_for_first(held),
                 Admission::Further => memory.try_resize(held),
                 // It does not come so far (`h2.rs`); should it ever, it is refused here.

@@ -21,6 +21,7 @@ use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionState, ConnectionWatch, end_of, reason_of_cut};
 use crate::http::{HeadRejection, ScannedStream, UnsentBytes};
+use crate::identity::Client;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::inbound::relay_session::DRAIN_IDLE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
@@ -135,8 +136,10 @@ async fn serve_until_idle(
     let begun = stream.waiting_since();
     let stream = PacedStream::new(stream, Arc::clone(backlogs), Arc::clone(&connection.cut), Some(unsent.clone()));
     let rules = Arc::clone(&connection.head_rules);
-    let scanned =
-        ScannedStream::new(stream, rules, config.head_timeout, reservation).with_buffered(first).with_begun(begun);
+    let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation)
+        .with_buffered(first)
+        .with_begun(begun)
+        .of_stranger(connection.client == Client::Anonymous);
     let (heads, part) = (scanned.heads(), scanned.part().clone());
     let slot = Arc::new(UpgradeSlot::new(heads.clone()));
     let service = service_fn(|request| {

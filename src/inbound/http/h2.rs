@@ -41,6 +41,10 @@ const MAX_PENDING_RESETS: usize = 20;
 /// How long a client that is told to calm down is given to hear it.
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long a client may take to hear that its connection ends. What it asks for until then is answered: it cannot know which of its requests come
+/// too late unless it answers.
+const GOAWAY_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long a client waits for which there is no room.
 const TURNED_AWAY_AFTER: Duration = Duration::from_secs(1);
 
@@ -146,6 +150,7 @@ async fn serve_requests(
         let (connection, stream_backlog) = (Arc::clone(connection), streams.begin(backlog));
         let refused = match stream_backlog.admission() {
             _ if connection.is_denied() => Some(RequestReason::Denied),
+            _ if connection.is_over() => Some(RequestReason::Draining),
             _ if is_head_too_large(request.headers(), &connection.config) => Some(RequestReason::HeadTooLarge),
             Admission::Refused => Some(RequestReason::Overloaded),
             Admission::Only | Admission::Further => None,
@@ -199,10 +204,11 @@ async fn serve_requests(
             ConnectionState::Draining(reason) if !is_shutting_down => {
                 is_shutting_down = true;
                 connection.set_draining();
+                deadline = Some(Box::pin(sleep(GOAWAY_ANSWER_TIMEOUT)));
                 if reason == CloseReason::ClosedIdle {
                     connection.counters.count_drain_close();
                 } else {
-                    (ending, deadline) = (Some(reason), Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT))));
+                    ending = Some(reason);
                 }
                 serving.as_mut().graceful_shutdown();
             }
@@ -223,11 +229,18 @@ async fn serve_requests(
             done = &mut serving => break Some(done),
             () = watch.changed() => {}
             () = end_of(&mut deadline) => {
-                let may_stay = !connection.is_denied() && connection.idle_since().is_none();
+                let may_stay = !connection.is_denied() && idle_since(connection, backlog, &shared).is_none();
                 match &mut deadline {
                     // What its client has asked for before it was told, or in that moment, is answered.
-                    Some(deadline) if may_stay => deadline.as_mut().reset(tokio::time::Instant::now() + DRAIN_RESPONSE_TIMEOUT),
-                    _ => break None,
+                    Some(deadline) if may_stay => {
+                        // hyper takes requests until its PING behind GOAWAY is answered, and some clients never do.
+                        connection.set_over();
+                        deadline.as_mut().reset(tokio::time::Instant::now() + DRAIN_RESPONSE_TIMEOUT);
+                    }
+                    _ => {
+                        ending.get_or_insert(CloseReason::ClosedIdle);
+                        break None;
+                    }
                 }
             }
             () = backlog.grew.notified(), if untaken.is_none() => {
@@ -245,13 +258,13 @@ async fn serve_requests(
                 }
             }
             () = end_of(&mut look), if !is_shutting_down => {
-                let idle_since = connection.idle_since();
+                let idle_since = idle_since(connection, backlog, &shared);
                 if let Some(end) = idle_since.and_then(|since| idle.end(since)) {
                     if end == IdleEnd::MakesRoom {
                         entry.set_error(&MadeRoom);
                     }
                     (ending, is_shutting_down) = (Some(CloseReason::IdleTimeout), true);
-                    deadline = Some(Box::pin(sleep(DRAIN_RESPONSE_TIMEOUT)));
+                    deadline = Some(Box::pin(sleep(GOAWAY_ANSWER_TIMEOUT)));
                     serving.as_mut().graceful_shutdown();
                 } else if let Some((look, at)) = look.as_mut().zip(idle.next_look(idle_since.unwrap_or_else(Instant::now))) {
                     look.as_mut().reset(at.into());
@@ -260,7 +273,7 @@ async fn serve_requests(
             () = &mut expiring => {}
         }
     };
-    let is_busy = connection.idle_since().is_none();
+    let is_busy = idle_since(connection, backlog, &shared).is_none();
     if done.is_none() {
         let _ = connection.cut.set(reason_of_cut(ending));
         // Nothing else cuts off what is under way before a drain is over.
@@ -289,6 +302,12 @@ async fn serve_requests(
         (None, Some(_), None) => shared.with(|stream| reason_of_end(stream, is_busy, entry)),
     };
     (reason, done.is_none() && is_busy)
+}
+
+/// Since when `connection` has been idle; `None`: it is not. An answer that was handed to h2 is not one that the client has.
+fn idle_since(connection: &HttpConnection, backlog: &ResponseBacklog, shared: &SharedStream) -> Option<Instant> {
+    let limit = connection.config.window_timeout;
+    connection.idle_since().filter(|_| !backlog.is_being_taken(shared.delivered(), limit))
 }
 
 #[cfg(test)]

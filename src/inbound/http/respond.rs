@@ -15,16 +15,13 @@ use super::local_reply;
 use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::StreamBacklog;
 use super::upgrade::UpgradeSlot;
-use crate::budget::BudgetExceeded;
+use super::validate::{head_map, head_text};
+use crate::budget::{BudgetExceeded, Reservation};
 use crate::http::{
     BodyLookahead, BodyPace, FREE_ANSWER_HEAD, HEAD_ROOM_INTERVAL, HEAD_ROOM_TIMEOUT, UnsentBytes, content_length,
     remove_from_response, response_head_length, response_problem, retain_trailer_names,
 };
 use crate::telemetry::RequestReason;
-
-/// What a field takes beside its name and its value, in bytes: its place in a map that has twice the room it needs, and in the table of that. The map
-/// stays where the head is written, for the next one.
-const FIELD_MEMORY: usize = 192;
 
 /// What is left to do once the app has answered.
 pub(super) struct ResponseContext<'a> {
@@ -73,12 +70,10 @@ impl ResponseContext<'_> {
             Some(stream_backlog) => {
                 exchange.app.part().begin_stream();
                 own_values(fields);
-                // What is left of the buffer that it was read into; the rest is the stream's.
-                exchange.app.part().sent_head();
-                wait_for_room(|| stream_backlog.hold_head(fields)).await
+                hold_stream_head(fields, stream_backlog, &exchange).await
             }
             None => match self.unsent.as_ref().zip(over_free_head(fields)) {
-                Some((unsent, more)) => wait_for_room(|| unsent.hold_head(more, exchange.memory.budget())).await,
+                Some((unsent, more)) => wait_for_room(|| unsent.hold_head(more, exchange.memory.budget()), None).await,
                 None => Ok(()),
             },
         };
@@ -129,29 +124,50 @@ fn refuse(reason: RequestReason, detail: &str, grpc: bool, exchange: AppExchange
     reject(reason, entry, grpc, closes, Some(UnreadBody { body: request_body, memory }))
 }
 
-/// What the map of `fields` takes with them, in bytes.
-fn head_memory(fields: &HeaderMap) -> usize {
-    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_MEMORY).sum()
-}
-
 /// What whoever sends a head of these `fields` over HTTP/1.1 grows to for it beyond what all have room for, in bytes; `None`: not at all.
 fn over_free_head(fields: &HeaderMap) -> Option<usize> {
-    let length = head_memory(fields);
+    let length = head_text(fields) + head_map(fields);
     (length > FREE_ANSWER_HEAD).then(|| length.next_power_of_two() - FREE_ANSWER_HEAD)
 }
 
-/// Asks `hold` for room until there is some: the app has acted on the request.
+/// Sees to the room for a head with these `fields`, and for what it leaves behind, on its way to the stream with this backlog.
 ///
 /// # Errors
 /// There was none for too long.
-async fn wait_for_room(mut hold: impl FnMut() -> Result<(), BudgetExceeded>) -> Result<(), BudgetExceeded> {
+async fn hold_stream_head(
+    fields: &mut HeaderMap,
+    stream_backlog: &StreamBacklog,
+    exchange: &AppExchange,
+) -> Result<(), BudgetExceeded> {
+    let room = stream_backlog.head_room(fields);
+    let mut waiting = exchange.guard.connection().service.budgets.waiting_heads.reservation();
+    let hold = || {
+        let given = exchange.app.part().pass_head_to_stream(stream_backlog.is_only())?;
+        stream_backlog.hold_head(fields, room, given)
+    };
+    wait_for_room(hold, Some((&mut waiting, room))).await
+}
+
+/// Asks `hold` for room until there is some: the app has acted on the request. What waits has so many bytes with it, which are held to what is for
+/// those that wait.
+///
+/// # Errors
+/// There was none for too long, or too many wait.
+async fn wait_for_room(
+    mut hold: impl FnMut() -> Result<(), BudgetExceeded>,
+    waiting: Option<(&mut Reservation, usize)>,
+) -> Result<(), BudgetExceeded> {
+    let Err(_) = hold() else { return Ok(()) };
+    if let Some((waiting, bytes)) = waiting {
+        waiting.try_resize_for_moment(bytes)?;
+    }
     let end = Instant::now() + HEAD_ROOM_TIMEOUT;
     loop {
+        sleep(HEAD_ROOM_INTERVAL).await;
         let held = hold();
         if held.is_ok() || Instant::now() > end {
             return held;
         }
-        sleep(HEAD_ROOM_INTERVAL).await;
     }
 }
 

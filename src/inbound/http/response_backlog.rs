@@ -5,29 +5,27 @@
 //! answer has given a part and was not asked for more since. It ends once the client has taken the last part, where so much is kept that it
 //! matters: until then it can be reset.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+mod executor;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
-use hyper::rt::Executor;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
-use super::validate::head_length;
+pub(super) use executor::StreamExecutor;
+
+use super::validate::{head_length, head_map, head_text};
 use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 use crate::http::CountedBytes;
-use crate::http::stream_memory::{FREE_HEAD, HEAD_COPIES, PART_SLOT, StreamCost, max_answer_parts};
+use crate::http::stream_memory::{FREE_HEAD, HEAD_COPIES, PART_SLOT, max_answer_parts};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
-
-/// How often a stream that waits for room is looked at, and how long it may wait while memory is short.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks at a connection that is stuck after which it has to go as a whole: its streams have had theirs by then.
 const STREAMS_FIRST: u8 = 5;
@@ -48,6 +46,26 @@ pub(super) struct ResponseBacklog {
     streams: AtomicUsize,
     /// All that ever were.
     begun: AtomicUsize,
+    progress: Mutex<LastProgress>,
+}
+
+/// When a client has taken something.
+#[derive(Debug)]
+struct LastProgress {
+    /// Bytes that it had taken when it was looked at.
+    delivered: u64,
+    /// When that had become more.
+    at: Instant,
+}
+
+impl LastProgress {
+    /// Whether that was within `limit`, now that it has taken `delivered` bytes; `None`: it may take as long as it likes.
+    fn goes_on(&mut self, delivered: u64, limit: Option<Duration>) -> bool {
+        if delivered != self.delivered {
+            *self = Self { delivered, at: Instant::now() };
+        }
+        limit.is_none_or(|limit| self.at.elapsed() < limit)
+    }
 }
 
 /// Looks, once a second, whether a connection that keeps more than it may goes on at all.
@@ -121,12 +139,20 @@ impl ResponseBacklog {
             is_blocked: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
+            progress: Mutex::new(LastProgress { delivered: 0, at: Instant::now() }),
         }
     }
 
     /// Whether it keeps more than it may for as long as it likes.
     pub(super) fn is_large(&self) -> bool {
         self.kept.load(Ordering::Relaxed) > MIN_BACKLOG_BYTES
+    }
+
+    /// Whether there is something of answers that its client has not taken, and it has taken something within `limit`, by when it is asked that:
+    /// `delivered` bytes by now.
+    pub(super) fn is_being_taken(&self, delivered: u64, limit: Option<Duration>) -> bool {
+        let is_left = self.kept.load(Ordering::Relaxed) > 0 || self.is_blocked.load(Ordering::Relaxed);
+        is_left && self.progress.lock().unwrap_or_else(PoisonError::into_inner).goes_on(delivered, limit)
     }
 
     /// Whether others need the memory.
@@ -240,20 +266,29 @@ impl StreamBacklog {
         ResponseBytes::new(bytes, Some(kept))
     }
 
-    /// Accounts for the head of its answer, which has these `fields`, until h2 has written it: the longest of them holds the room, and is let go
-    /// of with the rest. Those that say little count for nothing.
+    /// What the head of its answer, which has these `fields`, takes until h2 has written it, in bytes. Those that say little count for nothing.
+    pub(super) fn head_room(&self, fields: &HeaderMap) -> usize {
+        match head_length(fields) <= FREE_HEAD || self.backlog.budget.limit().is_none() {
+            true => 0,
+            // As it came and as it is written, and its map.
+            false => head_text(fields) * HEAD_COPIES + head_map(fields),
+        }
+    }
+
+    /// Accounts for the head of its answer, which has these `fields` and takes `room`, until h2 has written it: the longest of them holds the room,
+    /// and is let go of with the rest. It has had `given` of it already.
     ///
     /// # Errors
     /// There is no room for it.
-    pub(super) fn hold_head(self: &Arc<Self>, fields: &mut HeaderMap) -> Result<(), BudgetExceeded> {
-        let length = head_length(fields);
-        if length <= FREE_HEAD || self.backlog.budget.limit().is_none() {
+    pub(super) fn hold_head(&self, fields: &mut HeaderMap, room: usize, given: usize) -> Result<(), BudgetExceeded> {
+        if room == 0 {
             return Ok(());
         }
         let mut reservation = self.backlog.budget.reservation();
-        match self.admission {
-            Admission::Only => reservation.try_resize_for_first(HEAD_COPIES * length)?,
-            Admission::Further | Admission::Refused => reservation.try_resize(HEAD_COPIES * length)?,
+        match room <= given {
+            true => reservation.set(room),
+            false if self.is_only() => reservation.try_resize_for_first(room)?,
+            false => reservation.try_resize(room)?,
         }
         if let Some(longest) = fields.values_mut().max_by_key(|value| value.len()) {
             let bytes = Bytes::copy_from_slice(longest.as_bytes());
@@ -265,6 +300,11 @@ impl StreamBacklog {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is the only stream of its connection.
+    pub(super) fn is_only(&self) -> bool {
+        self.admission == Admission::Only
     }
 
     /// Whether the end of an answer has to wait until all of it was sent.
@@ -303,137 +343,6 @@ impl StreamBacklog {
     /// Whether the client has left no room for too long.
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Relaxed)
-    }
-}
-
-/// What a stream takes of the room there is, as long as it is run.
-#[derive(Debug)]
-struct StreamMemory {
-    backlog: Arc<ResponseBacklog>,
-    reservation: Reservation,
-    cost: StreamCost,
-    admission: Admission,
-}
-
-impl StreamMemory {
-    /// That of the next stream of a connection with this `backlog`. Its only one takes it however short memory is.
-    fn of_next(backlog: &Arc<ResponseBacklog>, cost: StreamCost) -> Self {
-        backlog.begun.fetch_add(1, Ordering::Relaxed);
-        let mut reservation = backlog.budget.reservation();
-        let admission = match backlog.streams.fetch_add(1, Ordering::Relaxed) {
-            0 => {
-                reservation.set(cost.always);
-                Admission::Only
-            }
-            _ => reservation.try_resize(cost.always).map_or(Admission::Refused, |()| Admission::Further),
-        };
-        Self { backlog: Arc::clone(backlog), reservation, cost, admission }
-    }
-
-    /// Whether its client leaves room has changed.
-    fn note_waits(&mut self, waits: bool) {
-        if self.reservation.bytes() > 0 {
-            self.reservation.set(self.cost.always + if waits { self.cost.unasked } else { 0 });
-        }
-    }
-}
-
-impl Drop for StreamMemory {
-    fn drop(&mut self) {
-        self.backlog.streams.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What is known of a stream before it is run.
-type NextStream = (Arc<StreamBacklog>, StreamMemory);
-
-/// Runs the streams of one connection, and gives up those whose clients leave no room for too long.
-#[derive(Debug, Clone)]
-pub(super) struct StreamExecutor {
-    limit: Option<Duration>,
-    cost: StreamCost,
-    /// That of the stream which hyper runs next: it asks for the future of an answer, and runs it before it asks for another.
-    next: Arc<Mutex<Option<NextStream>>>,
-}
-
-impl StreamExecutor {
-    /// For clients that may leave no room for `limit`; `None`: for ever. Each stream takes so much as `cost` says.
-    pub(super) fn new(limit: Option<Duration>, cost: StreamCost) -> Self {
-        Self { limit, cost, next: Arc::default() }
-    }
-
-    /// The room of the stream that is run next, on a connection with this `backlog`.
-    pub(super) fn begin(&self, backlog: &Arc<ResponseBacklog>) -> Arc<StreamBacklog> {
-        let memory = StreamMemory::of_next(backlog, self.cost);
-        let stream_backlog = Arc::new(StreamBacklog::new(backlog, memory.admission));
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&stream_backlog), memory));
-        stream_backlog
-    }
-}
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
-    fn execute(&self, stream: F) {
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((stream_backlog, memory)) = next else { return drop(tokio::spawn(stream)) };
-        let mut wait = BacklogWait { stream_backlog, limit: self.limit, timer: None, memory };
-        // One that is given up is dropped, and h2 resets it.
-        tokio::spawn(async move {
-            let mut stream = pin!(stream);
-            poll_fn(|cx| if stream.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { wait.poll_over(cx) }).await;
-        });
-    }
-}
-
-/// How long a stream has waited for room.
-struct BacklogWait {
-    stream_backlog: Arc<StreamBacklog>,
-    limit: Option<Duration>,
-    timer: Option<Box<WaitTimer>>,
-    memory: StreamMemory,
-}
-
-struct WaitTimer {
-    timer: Pin<Box<Sleep>>,
-    since: Instant,
-    /// Parts that there had been room for.
-    parts: u64,
-}
-
-impl BacklogWait {
-    /// Ready once it was too long.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stream_backlog = &self.stream_backlog;
-        let waits = stream_backlog.waits.load(Ordering::Relaxed);
-        self.memory.note_waits(waits);
-        if !waits {
-            return Poll::Pending;
-        }
-        if stream_backlog.admission == Admission::Refused && stream_backlog.backlog.is_under_pressure() {
-            // It was told so as far as its client lets us.
-            stream_backlog.is_stalled.store(true, Ordering::Relaxed);
-            return Poll::Ready(());
-        }
-        let look = self.limit.map_or(CHECK_INTERVAL, |limit| limit.min(CHECK_INTERVAL));
-        let parts = stream_backlog.parts.load(Ordering::Relaxed);
-        let begin = || WaitTimer { timer: Box::pin(sleep(look)), since: Instant::now(), parts };
-        let wait = self.timer.get_or_insert_with(|| Box::new(begin()));
-        if wait.parts != parts {
-            (wait.parts, wait.since) = (parts, Instant::now());
-        }
-        loop {
-            ready!(wait.timer.as_mut().poll(cx));
-            let waited = wait.since.elapsed();
-            // Where the socket takes nothing, the connection makes room as a whole.
-            let has_to_go = waited >= CHECK_INTERVAL
-                && stream_backlog.backlog.is_under_pressure()
-                && !stream_backlog.backlog.is_blocked.load(Ordering::Relaxed);
-            if has_to_go || self.limit.is_some_and(|limit| waited >= limit) {
-                stream_backlog.is_stalled.store(true, Ordering::Relaxed);
-                return Poll::Ready(());
-            }
-            let left = self.limit.map_or(look, |limit| limit.saturating_sub(waited).min(look));
-            wait.timer.as_mut().reset(Instant::now() + left.max(Duration::from_millis(1)));
-        }
     }
 }
 

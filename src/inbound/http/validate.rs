@@ -10,6 +10,9 @@ use crate::config::HttpConfig;
 use crate::http::{MAX_FIELDS, RequestHead, content_length, is_token, names_server};
 use crate::telemetry::RequestReason;
 
+/// What a field takes beside its name and its value, in bytes: its place in a map that has twice the room it needs, and in the table of that.
+const FIELD_MEMORY: usize = 192;
+
 /// What a field counts beside its bytes in the size of a head (RFC 9113, 6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
@@ -72,9 +75,19 @@ fn is_without_path(target: &PathAndQuery) -> bool {
     !Uri::from(target.clone()).path().starts_with('/') || target.as_str().starts_with('?')
 }
 
+/// The names and values of a head, in bytes.
+pub(super) fn head_text(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// What the map of `fields` takes beside their names and values, in bytes. It stays where the head is written, for the next one.
+pub(super) fn head_map(fields: &HeaderMap) -> usize {
+    fields.len() * FIELD_MEMORY
+}
+
 /// The length of a head in bytes (RFC 9113, 6.5.2), without what says whom it is for.
 pub(super) fn head_length(fields: &HeaderMap) -> usize {
-    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
+    head_text(fields) + fields.len() * FIELD_OVERHEAD
 }
 
 /// Whether a head of HTTP/2 has more fields or bytes than it may.

@@ -73,6 +73,27 @@ fn over_http2_what_is_under_way_is_answered_however_long_it_takes() {
     ends(&front, 3);
 }
 
+/// It does not answer the PING behind GOAWAY.
+#[test]
+fn over_http2_nothing_more_begins_once_the_client_had_the_time_to_hear_of_the_end() {
+    let app = App::start();
+    let front = Front::open(app.addr(), AGE);
+    let mut connection = frames(&front);
+    connection.ask(1);
+    let mut asked = request_at(&app);
+    assert_eq!(connection.goaway().1, 0);
+    // Two seconds.
+    wait_ages(&front, 5);
+    connection.ask(3);
+    let refused = connection.answer(3);
+    assert!(String::from_utf8_lossy(&refused).contains("\"reason\":\"draining\""), "{refused:?}");
+    asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    assert_eq!(connection.answer(1), b"ok");
+    let requests = front.requests(2);
+    assert_eq!((requests[0]["status"].as_u64(), requests[1]["status"].as_u64()), (Some(503), Some(200)));
+    ends(&front, 6);
+}
+
 #[test]
 fn a_stop_cuts_off_what_is_under_way_on_a_connection_that_has_had_its_time_too() {
     for http2 in [false, true] {

@@ -278,3 +278,16 @@ fn what_the_app_has_said_before_it_ended_arrives_however_slowly_its_client_takes
         assert_eq!(sidecar.exited().code(), Some(0));
     }
 }
+
+#[test]
+fn a_stop_does_not_wait_for_an_idle_client_that_never_says_that_it_has_heard_of_the_end() {
+    let app = HttpApp::saying("ok");
+    let mut front = Front::open(app.addr(), "--drain-timeout 2m");
+    let mut connection = super::http2::frames(&front);
+    connection.ask(1);
+    assert_eq!(connection.answer(1), b"ok");
+    front.sidecar.signal("TERM");
+    assert_eq!(connection.goaway().1, 0);
+    assert_eq!(front.sidecar.exited().code(), Some(0));
+    assert_eq!(front.sidecar.reasons(), ["closed_idle"]);
+}

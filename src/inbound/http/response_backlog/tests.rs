@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::task::Wake;
 
 use hyper::body::Buf;
+use hyper::rt::Executor;
+use tokio::time::sleep;
 
+use super::executor::CHECK_INTERVAL;
 use super::*;
 use crate::budget::Budgets;
 use crate::http::stream_memory::STREAM_OVER_HTTP1;
@@ -140,4 +143,20 @@ async fn a_stream_that_waits_for_its_app_is_left_alone() {
     });
     waited.await.unwrap();
     assert!(!stream_backlog.is_stalled());
+}
+
+#[test]
+fn an_answer_is_being_taken_as_long_as_something_of_it_is_now_and_then() {
+    let backlog = backlog(None);
+    let later = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("the machine has been up");
+    let minute = Some(Duration::from_secs(60));
+    assert!(!backlog.is_being_taken(1, minute), "there is nothing left to take");
+    let stream_backlog = Arc::new(StreamBacklog::new(&backlog, Admission::Only));
+    let part = stream_backlog.fill(Bytes::from_static(b"x"));
+    assert!(backlog.is_being_taken(1, minute));
+    *backlog.progress.lock().unwrap() = LastProgress { delivered: 1, at: later(70) };
+    assert!(!backlog.is_being_taken(1, minute) && backlog.is_being_taken(1, None));
+    assert!(backlog.is_being_taken(2, minute) && backlog.is_being_taken(2, minute));
+    drop(part);
+    assert!(!backlog.is_being_taken(2, minute));
 }
