@@ -205,8 +205,9 @@ impl<S> ScannedStream<S> {
     fn reserve_head(&mut self, more: usize) -> Result<usize, BudgetExceeded> {
         let read = self.held.len() + more;
         let room = self.head_room.max(REQUEST_HEAD_COPIES * read.saturating_sub(FREE_REQUEST_HEAD));
-        // They are there until their answers were sent, whose heads may wait for room: some is left beyond.
         match self.is_stranger {
+            _ if room == 0 => self.reservation.try_resize_for_first(read)?,
+            // Long ones are there until their answers were sent, whose heads may wait for room: some is left beyond.
             true => self.reservation.try_resize_for_stranger(room + read)?,
             false => self.reservation.try_resize_in_turn(room + read)?,
         }

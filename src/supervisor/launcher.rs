@@ -82,6 +82,7 @@ fn start_fault(what: &str, error: &io::Error) -> Fault {
     let help = match Errno::from_io_error(error) {
         // It is neither in a /proc nor where it was when it was started.
         Some(Errno::NOENT) => "mount /proc, or start vestibule by its whole path; or try --sandbox off",
+        Some(Errno::MFILE | Errno::NFILE) => "raise the limit of descriptors (ulimit -n)",
         _ => "raise the limit of processes or memory (pids.max, memory.max), or try --sandbox off",
     };
     Fault::new(Exit::Internal, format!("cannot start the process that starts {what}: {error}")).with_help(help)

@@ -128,6 +128,11 @@ impl HttpConnection {
         self.service.plaintext.is_some()
     }
 
+    /// Whether its client has shown no certificate, where others have to for some of what they ask for.
+    pub(super) fn is_stranger(&self) -> bool {
+        self.judges_requests && !self.is_trusted && self.client == Client::Anonymous
+    }
+
     fn fields(&self) -> &ClientFields {
         self.identity.get_or_init(|| {
             let identity = match self.client.certificate() {

@@ -21,7 +21,6 @@ use super::slow_reader::PacedStream;
 use super::upgrade::UpgradeSlot;
 use super::watch::{ConnectionState, ConnectionWatch, end_of, reason_of_cut};
 use crate::http::{HeadRejection, ScannedStream, UnsentBytes};
-use crate::identity::Client;
 use crate::inbound::close::DRAIN_RESPONSE_TIMEOUT;
 use crate::inbound::relay_session::DRAIN_IDLE_TIMEOUT;
 use crate::relay::NoBacklogProgress;
@@ -139,7 +138,7 @@ async fn serve_until_idle(
     let scanned = ScannedStream::new(stream, rules, config.head_timeout, reservation)
         .with_buffered(first)
         .with_begun(begun)
-        .of_stranger(connection.client == Client::Anonymous);
+        .of_stranger(connection.is_stranger());
     let (heads, part) = (scanned.heads(), scanned.part().clone());
     let slot = Arc::new(UpgradeSlot::new(heads.clone()));
     let service = service_fn(|request| {

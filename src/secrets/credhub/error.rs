@@ -100,10 +100,15 @@ fn sent_credentials(document: &[u8]) -> Vec<String> {
     fn collect(value: &Value, is_credential: bool, found: &mut Vec<String>) {
         match value {
             Value::String(text) if is_credential && text.len() >= SHORTEST_CREDENTIAL => {
-                let user = text.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
-                let password = user.and_then(|(user, _)| user.split_once(':'));
-                found.extend(password.map(|(_, password)| percent_decode_str(password).decode_utf8_lossy().into()));
+                // Whoever writes it by hand may not encode it.
+                let user = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+                let password = user.and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
+                let password = password.filter(|password| password.len() >= SHORTEST_CREDENTIAL);
+                found.extend(password.map(|password| percent_decode_str(password).decode_utf8_lossy().into()));
                 found.push(text.clone());
+            }
+            Value::Number(number) if is_credential => {
+                found.extend(Some(number.to_string()).filter(|digits| digits.len() >= SHORTEST_CREDENTIAL));
             }
             Value::Array(values) => values.iter().for_each(|value| collect(value, is_credential, found)),
             Value::Object(members) => {
@@ -183,10 +188,10 @@ mod tests {
 
     #[test]
     fn what_is_said_is_not_repeated_where_it_has_a_credential_that_was_sent() {
-        let sent = br#"{"user-provided":[{"name":"mine","credentials":{"uri":"amqp://me:s3cr%40t-pw@mq/","list":["0ther-secret"]}}],
+        let sent = br#"{"user-provided":[{"name":"mine","credentials":{"uri":"amqp://me:s3cr%40t-pw@mq/","list":["0ther-secret"],"pin":12345678,"port":5432,"url":"x://u:p@ss@h"}}],
             "db":[{"name":"users","credentials":{"credhub-ref":"((/c/users))"}}]}"#;
         let secrets = sent_credentials(sent);
-        assert_eq!(secrets, ["0ther-secret", "s3cr@t-pw", "amqp://me:s3cr%40t-pw@mq/"]);
+        assert_eq!(secrets, ["0ther-secret", "12345678", "s3cr@t-pw", "amqp://me:s3cr%40t-pw@mq/", "x://u:p@ss@h"]);
         assert!(sent_credentials(b"not JSON").is_empty() && sent_credentials(&[]).is_empty());
     }
 
