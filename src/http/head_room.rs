@@ -82,10 +82,10 @@ impl HeadRoom {
         self.overdraft = None;
         let had = self.reservation.bytes();
         let buffers = STREAM_BUFFERS * self.whole.saturating_sub(FIRST_PART);
-        match buffers.checked_sub(had) {
-            None | Some(0) => self.reservation.set(buffers),
-            Some(_) if is_only => self.reservation.try_resize_for_first(buffers)?,
-            Some(_) => self.reservation.try_resize(buffers)?,
+        match is_only {
+            // Less is never refused.
+            true => self.reservation.try_resize_for_first(buffers)?,
+            false => self.reservation.try_resize(buffers)?,
         }
         Ok(had.saturating_sub(buffers))
     }
