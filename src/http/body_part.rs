@@ -8,7 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
+use super::answer_scan::AnswerScan;
 use super::head_room::HeadRoom;
+use super::stream_memory::FREE_ANSWER_TRAILERS;
+use super::trailer_room::TrailerRoom;
 use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 
 /// What is read at a time, in bytes, where nobody says how much is taken.
@@ -40,8 +43,16 @@ struct PartState {
     last: AtomicUsize,
     /// What parts take that are larger than the first ones; without it nobody counts that.
     grown: Option<Mutex<Reservation>>,
-    /// The same of heads of answers.
-    head: Option<Mutex<HeadRoom>>,
+    /// The same of the heads and the trailers of answers.
+    answer: Option<Mutex<AnswerRoom>>,
+}
+
+/// The room for what an answer has beside its body.
+#[derive(Debug)]
+struct AnswerRoom {
+    head: HeadRoom,
+    trailers: TrailerRoom,
+    scan: AnswerScan,
 }
 
 impl PartSize {
@@ -49,8 +60,8 @@ impl PartSize {
     pub(crate) fn of(budget: &Arc<MemoryBudget>) -> Self {
         let is_limited = budget.limit().is_some();
         let grown = is_limited.then(|| Mutex::new(budget.reservation()));
-        let head = is_limited.then(|| Mutex::new(HeadRoom::of(budget)));
-        Self(Arc::new(PartState { grown, head, ..PartState::default() }))
+        let answer = is_limited.then(|| Mutex::new(AnswerRoom::of(budget)));
+        Self(Arc::new(PartState { grown, answer, ..PartState::default() }))
     }
 
     /// What is read at a time, in bytes, by whoever is held to `budget`.
@@ -67,40 +78,37 @@ impl PartSize {
         budget: &MemoryBudget,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if let Some(mut head) = self.head() {
-            ready!(head.poll_room(cx, FIRST_PART))?;
+        let read = |cx: &mut Context<'_>, buf: &mut ReadBuf<'_>| poll_read_up_to(self.bytes(budget), stream, cx, buf);
+        match self.answer() {
+            Some(mut answer) => ready!(answer.poll_read(cx, buf, read))?,
+            None => ready!(read(cx, buf))?,
         }
-        ready!(poll_read_up_to(self.bytes(budget), stream, cx, buf))?;
-        let read = buf.filled().len() - before;
-        self.0.last.store(read, Ordering::Relaxed);
-        if let Some(mut head) = self.head() {
-            head.add(read);
-        }
+        self.0.last.store(buf.filled().len() - before, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 
-    fn head(&self) -> Option<MutexGuard<'_, HeadRoom>> {
-        self.0.head.as_ref().map(|head| head.lock().unwrap_or_else(PoisonError::into_inner))
+    fn answer(&self) -> Option<MutexGuard<'_, AnswerRoom>> {
+        self.0.answer.as_ref().map(|answer| answer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is read from now on is the head of an answer, which waits where there is no room for it.
-    pub(crate) fn begin_head(&self) {
-        if let Some(mut head) = self.head() {
-            head.begin();
+    /// What is read from now on is an answer, and first its head, which waits where there is no room for it.
+    pub(crate) fn begin_answer(&self) {
+        if let Some(mut answer) = self.answer() {
+            answer.begin();
         }
     }
 
     /// It has come whole.
     pub(crate) fn end_head(&self) {
-        if let Some(mut head) = self.head() {
-            head.end();
+        if let Some(mut answer) = self.answer() {
+            answer.head.end();
         }
     }
 
     /// It was sent.
     pub(crate) fn sent_head(&self) {
-        if let Some(mut head) = self.head() {
-            head.sent();
+        if let Some(mut answer) = self.answer() {
+            answer.head.sent();
         }
     }
 
@@ -114,14 +122,19 @@ impl PartSize {
     /// # Errors
     /// There is no room for the buffers that it leaves behind.
     pub(crate) fn pass_head_to_stream(&self, is_only: bool) -> Result<usize, BudgetExceeded> {
-        self.head().map_or(Ok(0), |mut head| head.pass_to_stream(is_only))
+        self.answer().map_or(Ok(0), |mut answer| answer.head.pass_to_stream(is_only))
+    }
+
+    /// The trailers go to whoever sends them: the room that they have had, in bytes, which is given back by this.
+    pub(crate) fn take_trailer_room(&self) -> usize {
+        self.answer().map_or(0, |mut answer| answer.trailers.take())
     }
 
     /// Nothing of a message is held any more.
     pub(crate) fn end_message(&self) {
         self.shrink();
-        if let Some(mut head) = self.head() {
-            head.release();
+        if let Some(mut answer) = self.answer() {
+            answer.release();
         }
     }
 
@@ -153,6 +166,39 @@ impl PartSize {
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl AnswerRoom {
+    fn of(budget: &Arc<MemoryBudget>) -> Self {
+        let trailers = TrailerRoom::of(budget, FREE_ANSWER_TRAILERS);
+        Self { head: HeadRoom::of(budget), trailers, scan: AnswerScan::default() }
+    }
+
+    fn begin(&mut self) {
+        self.head.begin();
+        self.trailers.release();
+        self.scan = AnswerScan::of_answer();
+    }
+
+    fn release(&mut self) {
+        self.head.release();
+        self.trailers.release();
+    }
+
+    /// Reads by `read`, where there is room for what it becomes.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        read: impl FnOnce(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        let Self { head, trailers, scan } = self;
+        ready!(head.poll_room(cx, FIRST_PART))?;
+        trailers.poll_read(cx, buf, read, |bytes| {
+            head.add(bytes.len());
+            scan.pass(bytes)
+        })
     }
 }
 

@@ -26,6 +26,9 @@ const PADDED: u8 = 8;
 /// It says nothing of which stream a frame is (RFC 9113, 4.1).
 const RESERVED_BIT: u32 = 1 << 31;
 
+/// The flag of the last frame of a message (of DATA and HEADERS).
+const END_STREAM: u8 = 1;
+
 /// The flag of the last frame of a head.
 const END_HEADERS: u8 = 4;
 
@@ -70,6 +73,8 @@ pub(crate) struct FrameStart {
     pub(crate) length: usize,
     /// Its stream had begun before: of HEADERS, that they are trailers.
     pub(crate) continues: bool,
+    /// Nothing follows it on its stream, but for the rest of a head.
+    pub(crate) ends_stream: bool,
     /// Some of its bytes say nothing.
     pub(crate) is_padded: bool,
     /// It says that what we have set is known.
@@ -180,6 +185,7 @@ impl FrameScan {
             kind,
             length: self.length,
             continues: stream <= self.stream,
+            ends_stream: matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0,
             is_padded: flags & PADDED != 0,
             is_settings_ack: kind == SETTINGS && flags & ACK != 0,
         };

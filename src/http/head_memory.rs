@@ -124,7 +124,14 @@ mod tests {
         memory.hold(None).unwrap();
         assert_eq!(budget.held(), 84 * 1024);
         assert!(memory.note_read(100 * 1024));
-        memory.add(FrameStart { kind: SETTINGS, length: 0, continues: true, is_padded: false, is_settings_ack: true });
+        memory.add(FrameStart {
+            kind: SETTINGS,
+            length: 0,
+            continues: true,
+            ends_stream: false,
+            is_padded: false,
+            is_settings_ack: true,
+        });
         assert!(!memory.note_read(1 << 30));
         memory.hold(None).unwrap();
         assert_eq!(budget.held(), 0);
@@ -136,8 +143,14 @@ mod tests {
     fn no_more_is_read_before_what_came_was_handed_on_and_never_for_ever() {
         let budget = Budgets::new(None, None).backlogs;
         let mut memory = HeadMemory::new(budget.reservation(), 128 * 1024);
-        let head =
-            |length| FrameStart { kind: HEADERS, length, continues: false, is_padded: false, is_settings_ack: false };
+        let head = |length| FrameStart {
+            kind: HEADERS,
+            length,
+            continues: false,
+            ends_stream: false,
+            is_padded: false,
+            is_settings_ack: false,
+        };
         memory.add(head(UNJUDGED));
         assert!(!memory.puts_off(0), "a few are nothing");
         memory.add(head(1));

@@ -1,15 +1,12 @@
 //! The room for heads of answers over HTTP/1.1 as they are read: an app may say tens of kilobytes to hundreds of clients at once.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use tokio::time::{Instant, Sleep, sleep};
-
+use super::awaited_room::AwaitedRoom;
 use super::body_part::FIRST_PART;
-use crate::budget::{BudgetExceeded, MemoryBudget, Overdraft, Reservation};
+use crate::budget::{BudgetExceeded, MemoryBudget};
 
 /// Bytes of a head for which every connection has room.
 pub(crate) const FREE_ANSWER_HEAD: usize = 16 * 1024;
@@ -29,42 +26,31 @@ const STREAM_BUFFERS: usize = 3;
 /// same, and all of them may wait for requests whose answers they are: one at a time is given it however little there is.
 const STEPS: [usize; 2] = [72 * 1024, 264 * 1024];
 
-/// How long one waits for room at most: the app has acted on the request, and whoever takes nothing makes room within five seconds.
-pub(crate) const HEAD_ROOM_TIMEOUT: Duration = Duration::from_secs(6);
-
-/// How often it is looked for.
-pub(crate) const HEAD_ROOM_INTERVAL: Duration = Duration::from_millis(20);
-
 /// That of the answers on one connection.
 #[derive(Debug)]
 pub(super) struct HeadRoom {
-    reservation: Reservation,
-    /// More than there is, until the head was sent.
-    overdraft: Option<Overdraft>,
+    room: AwaitedRoom,
     /// Bytes that have come of a head, while one is read.
     read: Option<usize>,
     /// Bytes of the last one, with what was read with it, as long as something of it is held.
     whole: usize,
-    /// When to look again, and since when there is none.
-    wait: Option<(Pin<Box<Sleep>>, Instant)>,
 }
 
 impl HeadRoom {
     pub(super) fn of(budget: &Arc<MemoryBudget>) -> Self {
-        Self { reservation: budget.reservation(), overdraft: None, read: None, whole: 0, wait: None }
+        Self { room: AwaitedRoom::of(budget), read: None, whole: 0 }
     }
 
     /// What is read from now on is a head.
     pub(super) fn begin(&mut self) {
         self.read = Some(0);
-        self.wait = None;
         self.release();
     }
 
     /// It has come whole.
     pub(super) fn end(&mut self) {
         self.whole = self.read.take().unwrap_or_default();
-        self.reservation.set(COPIES * self.over());
+        self.room.reservation.set(COPIES * self.over());
     }
 
     /// Bytes of it beyond those that are free.
@@ -78,29 +64,28 @@ impl HeadRoom {
     /// # Errors
     /// There is no room for what is left behind.
     pub(super) fn pass_to_stream(&mut self, is_only: bool) -> Result<usize, BudgetExceeded> {
-        // Whoever waits from here on does so without it.
-        self.overdraft = None;
-        let had = self.reservation.bytes();
+        self.room.settle();
+        let reservation = &mut self.room.reservation;
+        let had = reservation.bytes();
         let buffers = STREAM_BUFFERS * self.whole.saturating_sub(FIRST_PART);
         match is_only {
             // Less is never refused.
-            true => self.reservation.try_resize_for_first(buffers)?,
-            false => self.reservation.try_resize(buffers)?,
+            true => reservation.try_resize_for_first(buffers)?,
+            false => reservation.try_resize(buffers)?,
         }
         Ok(had.saturating_sub(buffers))
     }
 
     /// It was sent, and something of the body may follow for hours.
     pub(super) fn sent(&mut self) {
-        self.overdraft = None;
-        self.reservation.set(COPIES_ONCE_SENT * self.over());
+        self.room.settle();
+        self.room.reservation.set(COPIES_ONCE_SENT * self.over());
     }
 
     /// Nothing of it is held any more.
     pub(super) fn release(&mut self) {
         self.whole = 0;
-        self.overdraft = None;
-        self.reservation.set(0);
+        self.room.release();
     }
 
     /// So many bytes more have come.
@@ -120,34 +105,20 @@ impl HeadRoom {
         };
         let step = STEPS.into_iter().find(|step| all <= *step).unwrap_or(all);
         let room = COPIES * (step - FREE_ANSWER_HEAD);
-        loop {
-            if self.reservation.bytes() >= room || self.reservation.try_resize_for_first(room).is_ok() {
-                self.wait = None;
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(overdraft) = self.reservation.budget().overdraw() {
-                self.overdraft = Some(overdraft);
-                self.reservation.set(room);
-                continue;
-            }
-            let begin = || (Box::pin(sleep(HEAD_ROOM_INTERVAL)), Instant::now());
-            let (timer, since) = self.wait.get_or_insert_with(begin);
-            if since.elapsed() > HEAD_ROOM_TIMEOUT {
-                let why = "memory is short, and the head of the answer is long";
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, why)));
-            }
-            ready!(timer.as_mut().poll(cx));
-            timer.as_mut().reset(Instant::now() + HEAD_ROOM_INTERVAL);
-        }
+        self.room.poll_reserve(cx, room, "memory is short, and the head of the answer is long")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::budget::Budgets;
+    use crate::http::ROOM_TIMEOUT;
 
     #[tokio::test(start_paused = true)]
     async fn a_long_head_waits_for_room_and_is_given_up_where_there_is_none_for_seconds() {
@@ -168,7 +139,7 @@ mod tests {
         let began = Instant::now();
         let given_up = poll_fn(|cx| third.poll_room(cx, 8192)).await.unwrap_err();
         assert_eq!(given_up.kind(), io::ErrorKind::OutOfMemory);
-        assert!(began.elapsed() >= HEAD_ROOM_TIMEOUT);
+        assert!(began.elapsed() >= ROOM_TIMEOUT);
         third.begin();
         third.add(FREE_ANSWER_HEAD);
         first.add(8192);
@@ -255,7 +226,7 @@ mod tests {
             head.add(8192);
             head.end();
         }
-        assert!(began.elapsed() < HEAD_ROOM_TIMEOUT);
+        assert!(began.elapsed() < ROOM_TIMEOUT);
         assert_eq!(budget.held(), 0);
     }
 }

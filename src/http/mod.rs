@@ -1,5 +1,8 @@
 //! HTTP: whether a response is under way, which requests are refused before anybody acts on them, by which path they are judged, and what is not passed on.
 
+mod answer_head;
+mod answer_scan;
+mod awaited_room;
 mod body_lookahead;
 mod body_part;
 mod certain_path;
@@ -28,6 +31,7 @@ mod response_tracker;
 mod route_check;
 mod scanned_stream;
 pub(crate) mod stream_memory;
+mod trailer_room;
 mod trailers;
 mod unread_body;
 mod unsent_bytes;
@@ -35,6 +39,7 @@ mod untaken_frames;
 mod waiting_frames;
 mod web_socket_ender;
 
+pub(crate) use awaited_room::{ROOM_INTERVAL, ROOM_TIMEOUT};
 pub(crate) use body_lookahead::BodyLookahead;
 #[cfg(test)]
 pub(crate) use body_part::body_part;
@@ -45,7 +50,7 @@ pub(crate) use frames::{CALM_DOWN, ControlFrameBudget, FrameScan, FrameStart, NO
 pub(crate) use framing::framing_lookalike;
 pub(crate) use head_memory::{HeadMemory, TooLargeHeads};
 pub(crate) use head_rejection::HeadRejection;
-pub(crate) use head_room::{FREE_ANSWER_HEAD, HEAD_ROOM_INTERVAL, HEAD_ROOM_TIMEOUT};
+pub(crate) use head_room::FREE_ANSWER_HEAD;
 pub(crate) use head_rules::{HeadRules, HttpRole, MAX_FIELDS, MAX_HEAD, Upgrades};
 pub(crate) use head_scan::RequestHead;
 pub(crate) use heads::{RequestHeads, RequestInFlight};
@@ -55,7 +60,7 @@ pub(crate) use keep_alive_ender::KeepAliveEnder;
 pub(crate) use local_reply::LocalReply;
 pub(crate) use request_body::{BodyProgress, RequestBody, io_cause, is_malformed};
 pub(crate) use response_check::{
-    MAX_RESPONSE_FIELDS, content_length, is_token, response_head_length, response_problem,
+    MAX_ANSWER_HEAD, MAX_RESPONSE_FIELDS, content_length, is_token, response_head_length, response_problem,
 };
 pub(crate) use response_tracker::ResponseTracker;
 pub(crate) use route_check::{MarkerOutcome, ROUTE_CHECK, RouteCheck};

@@ -4,6 +4,9 @@ use hyper::ext::ReasonPhrase;
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::{Response, StatusCode};
 
+/// The longest head of an app's answer, in bytes.
+pub(crate) const MAX_ANSWER_HEAD: usize = 256 * 1024;
+
 /// The most fields that a response may have.
 pub(crate) const MAX_RESPONSE_FIELDS: usize = 512;
 

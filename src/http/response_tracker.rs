@@ -8,8 +8,7 @@
 
 use memchr::memchr;
 
-/// How an answer begins (RFC 9112, 4).
-const ANSWER: &[u8] = b"HTTP/1.";
+use super::answer_head::{ANSWER, AnswerHead};
 
 /// How a client begins that speaks HTTP/2 (RFC 9113, 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0";
@@ -93,7 +92,7 @@ impl ResponseTracker {
     /// The head of an answer, and what follows it.
     fn answer(&mut self, bytes: &[u8]) {
         self.stage = ResponseStage::Endless;
-        let Some(MessageHead { length, status, chunked, end }) = MessageHead::of(bytes) else { return };
+        let Some((AnswerHead { length, status: Some(status), chunked }, end)) = head_of(bytes) else { return };
         (self.stage, self.left) = match (status, length) {
             (101, _) => return,
             (100..=199, _) => (ResponseStage::Interim, 0),
@@ -127,43 +126,20 @@ impl ResponseTracker {
     }
 }
 
-/// What the head of an answer says of its end.
-struct MessageHead {
-    status: u16,
-    length: Option<u32>,
-    chunked: bool,
-    /// Bytes up to the body.
-    end: usize,
-}
-
-impl MessageHead {
-    /// `None` if it is none, or not whole.
-    fn of(bytes: &[u8]) -> Option<Self> {
-        if !bytes.starts_with(ANSWER) {
-            return None;
-        }
-        let status = std::str::from_utf8(bytes.get(9..12)?).ok()?.parse().ok()?;
-        let mut head = Self { status, length: None, chunked: false, end: 0 };
-        while let Some(at) = memchr(b'\n', &bytes[head.end..]) {
-            let line = bytes[head.end..head.end + at].trim_ascii();
-            head.end += at + 1;
-            if line.is_empty() {
-                return Some(head);
-            }
-            if let Some(value) = field(line, b"content-length:") {
-                head.length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-            } else if let Some(value) = field(line, b"transfer-encoding:") {
-                head.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
-            }
-        }
-        None
+/// The head that `bytes` begin with, and where it ends; `None` if there is none, or not all of it.
+fn head_of(bytes: &[u8]) -> Option<(AnswerHead, usize)> {
+    let (mut head, mut end) = (AnswerHead::default(), 0);
+    if !bytes.starts_with(ANSWER) {
+        return None;
     }
-}
-
-/// The value of `line` if `name`, in small letters and with its colon, is what it begins with.
-fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (start, value) = line.split_at_checked(name.len())?;
-    start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+    while let Some(at) = memchr(b'\n', &bytes[end..]) {
+        let line = &bytes[end..end + at];
+        end += at + 1;
+        if head.read_line(line) {
+            return Some((head, end));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

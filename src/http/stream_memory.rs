@@ -13,6 +13,7 @@
 //! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each, and [`READ_BUFFER`] beyond [`free_pins`] of each stream where other bytes came between them | as they come (`WaitingFrames`) |
 //! | trailers that the app has not taken | [`HEAD_GROWTH`] times what came of them | as they come, beyond [`FREE_TRAILERS`] each (`WaitingFrames`) |
 //! | heads of answers that the client has not taken | [`MAX_STREAMS`] · [`HEAD_COPIES`] · 64 KiB | as they are handed to h2, beyond [`FREE_HEAD`] each (`StreamBacklog`) |
+//! | trailers of answers that the client has not taken | [`HEAD_COPIES`] times what came of them, and [`FIELD_MEMORY`] for each field; [`HEAD_GROWTH`] times over h2c | as they come, beyond [`FREE_ANSWER_TRAILERS`] or [`FREE_TRAILERS`] each (`TrailerRoom`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`max_send_buffer`] | as they are read from the app (`ResponseBacklog`) |
 //! | parts of answers that the client has not taken | [`MAX_STREAMS`] · [`max_answer_parts`] · [`PART_SLOT`] | with those |
 //!
@@ -96,6 +97,12 @@ const LIST_DIVISOR: usize = 32;
 pub(crate) const FREE_HEAD: usize = 1024;
 pub(crate) const FREE_TRAILERS: usize = 256;
 
+/// What the trailers of an answer may take and count for nothing, in bytes, where the app speaks HTTP/1.1.
+pub(super) const FREE_ANSWER_TRAILERS: usize = 4 * 1024;
+
+/// What a field takes beside its name and its value, in bytes: its place in a map that has twice the room it needs, and in the table of that.
+pub(crate) const FIELD_MEMORY: usize = 192;
+
 /// Bytes that may come before a client has said that it knows our settings (RFC 9113, 6.5.3), and count for nothing: until then it may use a
 /// table of the usual size.
 pub(crate) const FREE_UNSETTLED: usize = 16 * 1024;
@@ -131,7 +138,17 @@ pub(crate) fn of_unfinished_head(head: UnfinishedHead, list: u32) -> usize {
     if read + unread <= FREE_HEAD && read == 0 {
         return 0;
     }
-    (of_head(read) + 2 * unread).min((list as usize).saturating_mul(LIST_GROWTH))
+    (of_head(read) + 2 * unread).min(of_longest(list))
+}
+
+/// What `bytes` of an answer's trailers may take, where their list is no longer than `list`, in bytes.
+pub(super) fn of_trailers(bytes: usize, list: u32) -> usize {
+    of_head(bytes).min(of_longest(list))
+}
+
+/// What a list of fields may take that is as long as it may be, in bytes.
+fn of_longest(list: u32) -> usize {
+    (list as usize).saturating_mul(LIST_GROWTH)
 }
 
 /// A head is held as it came and as it is written for the app.

@@ -1,4 +1,4 @@
-//! DATA frames of an app's answer that have come over HTTP/2 and that nobody has taken.
+//! DATA frames of an app's answer that have come over HTTP/2 and that nobody has taken, and its trailers.
 //!
 //! h2 has a slot for each beside its bytes, however few these are, and keeps the slots as long as the connection is there. An app may fill its
 //! window with frames of one byte: so they count, and while memory is short nothing more is read of an app of which many wait. Not before that, for
@@ -12,8 +12,10 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::body_part::poll_read_up_to;
-use super::frames::{DATA, FrameScan, FrameStart};
-use super::stream_memory::{PART_SLOT, max_answer_parts};
+use super::frames::{DATA, FrameScan, FrameStart, HEADERS};
+use super::response_check::MAX_ANSWER_HEAD;
+use super::stream_memory::{FREE_TRAILERS, PART_SLOT, max_answer_parts, of_head, of_trailers};
+use super::trailer_room::TrailerRoom;
 use crate::budget::{MemoryBudget, Reservation};
 use crate::io::PeriodicCheck;
 
@@ -29,6 +31,8 @@ struct FrameCount {
     frames: usize,
     /// For those that are more than every answer may have.
     memory: Reservation,
+    /// That of the trailers, which wait behind them.
+    trailers: TrailerRoom,
     /// Waits until there are fewer.
     reader: Option<Waker>,
 }
@@ -36,7 +40,12 @@ struct FrameCount {
 impl UntakenFrames {
     /// None yet. They are held to `budget`.
     pub(crate) fn new(budget: &Arc<MemoryBudget>) -> Self {
-        let count = || FrameCount { frames: 0, memory: budget.reservation(), reader: None };
+        let count = || FrameCount {
+            frames: 0,
+            memory: budget.reservation(),
+            trailers: TrailerRoom::of(budget, of_head(FREE_TRAILERS)),
+            reader: None,
+        };
         Self(budget.limit().map(|_| Arc::new(Mutex::new(count()))))
     }
 
@@ -62,6 +71,12 @@ impl UntakenFrames {
     /// Another answer begins: those of the last one are gone.
     pub(crate) fn clear(&self) {
         self.set(|_| 0);
+        self.take_trailer_room();
+    }
+
+    /// The trailers go to whoever sends them: the room that they have had, in bytes, which is given back by this.
+    pub(crate) fn take_trailer_room(&self) -> usize {
+        self.lock().map_or(0, |mut count| count.trailers.take())
     }
 }
 
@@ -76,6 +91,8 @@ impl FrameCount {
 #[derive(Debug)]
 pub(crate) struct AnswerFrames {
     scan: FrameScan,
+    /// The last list of fields was of trailers.
+    is_in_trailers: bool,
     untaken: UntakenFrames,
     /// Looks whether there is memory again.
     look: PeriodicCheck,
@@ -84,7 +101,17 @@ pub(crate) struct AnswerFrames {
 impl AnswerFrames {
     /// In front of the first frame.
     pub(crate) fn new(untaken: UntakenFrames) -> Self {
-        Self { scan: FrameScan::of_server(), untaken, look: PeriodicCheck::default() }
+        let look = PeriodicCheck::default();
+        Self { scan: FrameScan::of_server(), is_in_trailers: false, untaken, look }
+    }
+
+    /// Bytes of trailers in `frame`.
+    fn trailers_of(is_in_trailers: &mut bool, frame: FrameStart) -> usize {
+        if frame.kind == HEADERS {
+            // A head that follows one which came before it does not end anything, unless there is no body (RFC 9113, 8.1).
+            *is_in_trailers = frame.continues && frame.ends_stream;
+        }
+        if *is_in_trailers && frame.is_of_head() { frame.length } else { 0 }
     }
 
     /// Ready once there is room.
@@ -105,18 +132,26 @@ impl AnswerFrames {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.untaken.0.is_none() {
-            return stream.poll_read(cx, buf);
-        }
         ready!(self.poll_room(cx));
-        let before = buf.filled().len();
-        ready!(poll_read_up_to(self.scan.left() + AHEAD, stream, cx, buf))?;
+        let Self { scan, is_in_trailers, untaken, .. } = self;
+        let Some(mut count) = untaken.lock() else { return stream.poll_read(cx, buf) };
         let mut come = 0;
-        self.scan.pass(&buf.filled()[before..], |frame| come += usize::from(is_taken(frame)));
+        let most = scan.left() + AHEAD;
+        let read = |cx: &mut Context<'_>, buf: &mut ReadBuf<'_>| poll_read_up_to(most, stream, cx, buf);
+        let judge = |bytes: &[u8]| {
+            let mut trailers = 0;
+            scan.pass(bytes, |frame| {
+                come += usize::from(is_taken(frame));
+                trailers += Self::trailers_of(is_in_trailers, frame);
+            });
+            of_trailers(trailers, MAX_ANSWER_HEAD as u32)
+        };
+        let read = count.trailers.poll_read(cx, buf, read, judge);
+        drop(count);
         if come > 0 {
-            self.untaken.set(|frames| frames + come);
+            untaken.set(|frames| frames + come);
         }
-        Poll::Ready(Ok(()))
+        read
     }
 }
 
@@ -186,8 +221,14 @@ mod tests {
 
     #[test]
     fn what_is_given_to_nobody_does_not_count() {
-        let frame =
-            |length, is_padded| FrameStart { kind: DATA, length, continues: true, is_padded, is_settings_ack: false };
+        let frame = |length, is_padded| FrameStart {
+            kind: DATA,
+            length,
+            continues: true,
+            ends_stream: false,
+            is_padded,
+            is_settings_ack: false,
+        };
         assert!(is_taken(frame(1, false)) && !is_taken(frame(0, false)) && !is_taken(frame(10, true)));
     }
 }

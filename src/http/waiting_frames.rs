@@ -122,7 +122,7 @@ mod tests {
     use crate::budget::Budgets;
 
     fn data(length: usize) -> FrameStart {
-        FrameStart { kind: DATA, length, continues: true, is_padded: false, is_settings_ack: false }
+        FrameStart { kind: DATA, length, continues: true, ends_stream: false, is_padded: false, is_settings_ack: false }
     }
 
     fn trailers(length: usize) -> FrameStart {

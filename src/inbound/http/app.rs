@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+pub(super) use self::connection::AppConnection;
 use self::connection::WaitingConnection;
-pub(super) use self::connection::{AppConnection, MAX_ANSWER_HEAD};
 pub(super) use self::error::AppConnectError;
 use self::totals::AppTotals;
 use super::watch::end_of;

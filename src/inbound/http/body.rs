@@ -190,6 +190,10 @@ impl AppResponseBody {
             filter_response_trailers(trailers);
             let status = trailers.get("grpc-status").and_then(|status| status.to_str().ok());
             fields.grpc_status = status.map(str::to_owned).or(fields.grpc_status.take());
+            // Over HTTP/1.1 they are written at once.
+            if let Some(stream_backlog) = &self.stream_backlog {
+                stream_backlog.hold_trailers(trailers, exchange.app.take_trailer_room());
+            }
         }
     }
 }

@@ -8,7 +8,6 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep};
 
-use super::app::MAX_ANSWER_HEAD;
 use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, UnreadBody};
 use super::fields::may_be_response_trailer;
 use super::local_reply;
@@ -18,8 +17,8 @@ use super::upgrade::UpgradeSlot;
 use super::validate::{head_map, head_text};
 use crate::budget::{BudgetExceeded, Reservation};
 use crate::http::{
-    BodyLookahead, BodyPace, FREE_ANSWER_HEAD, HEAD_ROOM_INTERVAL, HEAD_ROOM_TIMEOUT, UnsentBytes, content_length,
-    remove_from_response, response_head_length, response_problem, retain_trailer_names,
+    BodyLookahead, BodyPace, FREE_ANSWER_HEAD, MAX_ANSWER_HEAD, ROOM_INTERVAL, ROOM_TIMEOUT, UnsentBytes,
+    content_length, remove_from_response, response_head_length, response_problem, retain_trailer_names,
 };
 use crate::telemetry::RequestReason;
 
@@ -161,9 +160,9 @@ async fn wait_for_room(
     if let Some((waiting, bytes)) = waiting {
         waiting.try_resize_for_moment(bytes)?;
     }
-    let end = Instant::now() + HEAD_ROOM_TIMEOUT;
+    let end = Instant::now() + ROOM_TIMEOUT;
     loop {
-        sleep(HEAD_ROOM_INTERVAL).await;
+        sleep(ROOM_INTERVAL).await;
         let held = hold();
         if held.is_ok() || Instant::now() > end {
             return held;

@@ -275,8 +275,7 @@ impl StreamBacklog {
         }
     }
 
-    /// Accounts for the head of its answer, which has these `fields` and takes `room`, until h2 has written it: the longest of them holds the room,
-    /// and is let go of with the rest. It has had `given` of it already.
+    /// Accounts for the head of its answer, which has these `fields` and takes `room`, until h2 has written it. It has had `given` of it already.
     ///
     /// # Errors
     /// There is no room for it.
@@ -290,16 +289,17 @@ impl StreamBacklog {
             false if self.is_only() => reservation.try_resize_for_first(room)?,
             false => reservation.try_resize(room)?,
         }
-        if let Some(longest) = fields.values_mut().max_by_key(|value| value.len()) {
-            let bytes = Bytes::copy_from_slice(longest.as_bytes());
-            let held = Bytes::from_owner(ReservedValue { bytes, _reservation: reservation });
-            if let Ok(mut value) = HeaderValue::from_maybe_shared(held) {
-                // What is not is kept to compress later heads by (RFC 7541, 7.1.3), and the room with it.
-                value.set_sensitive(true);
-                *longest = value;
-            }
-        }
+        hold_with(fields, reservation);
         Ok(())
+    }
+
+    /// Accounts for its trailers, which have had so much `room`, until h2 has written them.
+    pub(super) fn hold_trailers(&self, trailers: &mut HeaderMap, room: usize) {
+        if room > 0 {
+            let mut reservation = self.backlog.budget.reservation();
+            reservation.set(room);
+            hold_with(trailers, reservation);
+        }
     }
 
     /// Whether it is the only stream of its connection.
@@ -343,6 +343,19 @@ impl StreamBacklog {
     /// Whether the client has left no room for too long.
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Relaxed)
+    }
+}
+
+/// The longest of the `fields` holds the `reservation`, and is let go of with the rest.
+fn hold_with(fields: &mut HeaderMap, reservation: Reservation) {
+    if let Some(longest) = fields.values_mut().max_by_key(|value| value.len()) {
+        let bytes = Bytes::copy_from_slice(longest.as_bytes());
+        let held = Bytes::from_owner(ReservedValue { bytes, _reservation: reservation });
+        if let Ok(mut value) = HeaderValue::from_maybe_shared(held) {
+            // What is not is kept to compress later heads by (RFC 7541, 7.1.3), and the room with it.
+            value.set_sensitive(true);
+            *longest = value;
+        }
     }
 }
 

@@ -7,11 +7,9 @@ use hyper::{Method, Uri, Version};
 
 use super::connection::HttpConnection;
 use crate::config::HttpConfig;
+use crate::http::stream_memory::FIELD_MEMORY;
 use crate::http::{MAX_FIELDS, RequestHead, content_length, is_token, names_server};
 use crate::telemetry::RequestReason;
-
-/// What a field takes beside its name and its value, in bytes: its place in a map that has twice the room it needs, and in the table of that.
-const FIELD_MEMORY: usize = 192;
 
 /// What a field counts beside its bytes in the size of a head (RFC 9113, 6.5.2).
 const FIELD_OVERHEAD: usize = 32;

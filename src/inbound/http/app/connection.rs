@@ -18,11 +18,8 @@ use super::totals::{AppTotals, CountedConnection};
 use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
 use crate::http::stream_memory::{APP_CONNECTION_WINDOW, app_stream_window};
-use crate::http::{MAX_RESPONSE_FIELDS, PartSize, RequestBody, UnsentBytes, UntakenFrames};
+use crate::http::{MAX_ANSWER_HEAD, MAX_RESPONSE_FIELDS, PartSize, RequestBody, UnsentBytes, UntakenFrames};
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
-
-/// The longest head of an answer, in bytes.
-pub(in crate::inbound::http) const MAX_ANSWER_HEAD: usize = 256 * 1024;
 
 /// The most that may come before an answer, its head included: some apps tell of their progress first (RFC 9110, 15.2).
 const MAX_BEFORE_ANSWER: u64 = 2 * MAX_ANSWER_HEAD as u64;
@@ -147,6 +144,11 @@ impl AppConnection {
         &self.part
     }
 
+    /// The trailers of its answer are taken: the room that they have had, in bytes, which is given back by this.
+    pub(in crate::inbound::http) fn take_trailer_room(&self) -> usize {
+        self.part.take_trailer_room() + self.untaken.take_trailer_room()
+    }
+
     /// What of an answer has come and was not taken, over HTTP/2.
     pub(in crate::inbound::http) fn untaken(&self) -> &UntakenFrames {
         &self.untaken
@@ -172,7 +174,7 @@ impl AppConnection {
         let answered = match &mut self.sender {
             AppSender::Http1(sender, _) => {
                 request.body_mut().wait_for(self.unsent.clone());
-                self.part.begin_head();
+                self.part.begin_answer();
                 let answered = sender.try_send_request(request).await;
                 self.part.end_head();
                 answered

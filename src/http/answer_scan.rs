@@ -1,0 +1,156 @@
+//! Where the trailers of an app's answer begin, over HTTP/1.1 (RFC 9112, 7.1.2), and what they take once they are read.
+//!
+//! hyper reads them before anybody asks for them, and they wait with it for a client that takes nothing: so what they take is known first. What is
+//! not understood is left to hyper, and has no trailers.
+
+use memchr::{memchr, memchr_iter};
+
+use super::answer_head::AnswerHead;
+use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
+use super::stream_memory::{FIELD_MEMORY, HEAD_COPIES};
+
+/// What is kept of a line that comes in pieces, in bytes: none that says where an answer ends is longer.
+const MAX_LINE: usize = 256;
+
+/// Where in an answer.
+#[derive(Debug, Default)]
+pub(super) enum AnswerScan {
+    /// In none, or in one that has no trailers.
+    #[default]
+    Other,
+    /// In its head, of which the last line has come so far.
+    Head { head: AnswerHead, line: Vec<u8> },
+    /// In a body of chunks.
+    Chunks(ChunkScan),
+    /// Behind them. Nothing else follows in the same answer.
+    Trailers,
+}
+
+impl AnswerScan {
+    /// In front of an answer.
+    pub(super) fn of_answer() -> Self {
+        Self::Head { head: AnswerHead::default(), line: Vec::new() }
+    }
+
+    /// Follows `bytes`; what the trailers among them may take, in bytes.
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) -> usize {
+        while !bytes.is_empty() {
+            match self {
+                Self::Other => return 0,
+                Self::Head { head, line } => {
+                    let Some(at) = memchr(b'\n', bytes) else {
+                        keep(line, bytes);
+                        return 0;
+                    };
+                    let (end, rest) = bytes.split_at(at + 1);
+                    bytes = rest;
+                    let is_last = match line.is_empty() {
+                        true => head.read_line(end),
+                        false => {
+                            keep(line, end);
+                            let is_last = head.read_line(line);
+                            line.clear();
+                            is_last
+                        }
+                    };
+                    if is_last {
+                        *self = Self::behind(*head);
+                    }
+                }
+                Self::Chunks(scan) => {
+                    let (taken, step) = scan.step(bytes);
+                    bytes = &bytes[taken..];
+                    *self = match step {
+                        ChunkStep::Stay(ChunkScan::Trailers { .. }) => Self::Trailers,
+                        ChunkStep::Stay(next) => Self::Chunks(next),
+                        ChunkStep::Over | ChunkStep::Broken => Self::Other,
+                    };
+                }
+                Self::Trailers => {
+                    let fields = memchr_iter(b'\n', bytes).count();
+                    return bytes.len() * HEAD_COPIES + fields * FIELD_MEMORY;
+                }
+            }
+        }
+        0
+    }
+
+    /// What follows `head`.
+    fn behind(head: AnswerHead) -> Self {
+        match head.status {
+            Some(101) => Self::Other,
+            // An answer that comes before the answer (RFC 9110, 15.2).
+            Some(100..=199) => Self::of_answer(),
+            _ if head.chunked => Self::Chunks(CHUNK),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Keeps what may matter of `part` of a line.
+fn keep(line: &mut Vec<u8>, part: &[u8]) {
+    let most = MAX_LINE - line.len().min(MAX_LINE);
+    line.extend_from_slice(&part[..part.len().min(most)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n";
+
+    /// What is found in an answer that comes in pieces of `size`.
+    fn found(answer: &str, size: usize) -> usize {
+        let mut scan = AnswerScan::of_answer();
+        answer.as_bytes().chunks(size).map(|piece| scan.pass(piece)).sum()
+    }
+
+    fn takes(text: &str) -> usize {
+        text.len() * HEAD_COPIES + text.matches('\n').count() * FIELD_MEMORY
+    }
+
+    #[test]
+    fn trailers_are_found_behind_the_last_chunk_however_they_are_cut() {
+        for trailers in ["\r\n", "grpc-status: 0\r\n\r\n", "a:\r\nb: 2\r\nc: 3\nd: 4\r\n\r\n"] {
+            for body in ["", "5\r\n0\r\n\r\n\r\n", "a;x=1\r\n0123456789\r\n1\r\n\n\r\n"] {
+                for before in ["", "\r\n", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"] {
+                    let answer = [before, CHUNKED, body, "0\r\n", trailers].concat();
+                    for size in [1, 2, 3, 7, 50, answer.len()] {
+                        assert_eq!(found(&answer, size), takes(trailers), "{answer:?} in pieces of {size}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_long_and_comes_in_pieces_hides_nothing_and_is_not_kept() {
+        let long = "x".repeat(10_000);
+        let answer =
+            format!("HTTP/1.1 200 {long}\r\nX-Long: {long}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na: 1\r\n\r\n");
+        for size in [1, 100, 4096] {
+            assert_eq!(found(&answer, size), takes("a: 1\r\n\r\n"));
+        }
+        let mut scan = AnswerScan::of_answer();
+        scan.pass(&answer.as_bytes()[..9000]);
+        assert!(matches!(scan, AnswerScan::Head { line, .. } if line.len() <= MAX_LINE));
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_trailers() {
+        let body = "0\r\na: 1\r\n\r\n";
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "+OK POP3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert_eq!(found(&[head, body].concat(), 4096), 0, "{head:?}");
+        }
+        for broken in ["x\r\n", "5\r\n12345!0\r\n", "0\n"] {
+            assert_eq!(found(&[CHUNKED, broken, body].concat(), 4096), 0, "{broken:?}");
+        }
+        assert_eq!(AnswerScan::default().pass(body.as_bytes()), 0);
+    }
+}

@@ -1,0 +1,77 @@
+//! Room of a memory budget that is waited for: what an app says in answer to a request is not refused at once where memory is short.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::budget::{MemoryBudget, Overdraft, Reservation};
+
+/// How long one waits for room at most: the app has acted on the request, and whoever takes nothing makes room within five seconds.
+pub(crate) const ROOM_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How often it is looked for.
+pub(crate) const ROOM_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A reservation, and the wait for more.
+#[derive(Debug)]
+pub(super) struct AwaitedRoom {
+    pub(super) reservation: Reservation,
+    /// More than there is, until it is settled.
+    overdraft: Option<Overdraft>,
+    /// When to look again, and since when there is none.
+    wait: Option<(Pin<Box<Sleep>>, Instant)>,
+}
+
+impl AwaitedRoom {
+    /// None of `budget` yet.
+    pub(super) fn of(budget: &Arc<MemoryBudget>) -> Self {
+        Self { reservation: budget.reservation(), overdraft: None, wait: None }
+    }
+
+    /// Ready once `room` bytes are reserved in all. Those who have a part in hand might wait for each other: one at a time is given what it needs
+    /// however little there is, until [`Self::settle`].
+    ///
+    /// # Errors
+    /// There was no room for too long ([`io::ErrorKind::OutOfMemory`]): `why` says for what.
+    pub(super) fn poll_reserve(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        why: &'static str,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.reservation.bytes() >= room || self.reservation.try_resize_for_first(room).is_ok() {
+                self.wait = None;
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(overdraft) = self.reservation.budget().overdraw() {
+                self.overdraft = Some(overdraft);
+                self.reservation.set(room);
+                continue;
+            }
+            let begin = || (Box::pin(sleep(ROOM_INTERVAL)), Instant::now());
+            let (timer, since) = self.wait.get_or_insert_with(begin);
+            if since.elapsed() > ROOM_TIMEOUT {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::OutOfMemory, why)));
+            }
+            ready!(timer.as_mut().poll(cx));
+            timer.as_mut().reset(Instant::now() + ROOM_INTERVAL);
+        }
+    }
+
+    /// Whoever waits from here on does so without it.
+    pub(super) fn settle(&mut self) {
+        self.overdraft = None;
+    }
+
+    /// Nothing is held any more, and nothing is waited for.
+    pub(super) fn release(&mut self) {
+        self.overdraft = None;
+        self.wait = None;
+        self.reservation.set(0);
+    }
+}
