@@ -164,6 +164,7 @@ fn is_taken(frame: FrameStart) -> bool {
 mod tests {
     use tokio::io::AsyncReadExt;
 
+    use super::super::frames::CONTINUATION;
     use super::*;
     use crate::budget::Budgets;
 
@@ -217,6 +218,34 @@ mod tests {
         }
         assert_eq!(lengths.iter().sum::<usize>(), large.len());
         assert!(lengths.len() <= 4, "{lengths:?}");
+    }
+
+    #[tokio::test]
+    async fn trailers_count_where_they_are_long_and_heads_do_not_until_they_are_taken() {
+        let frame = |kind, flags, length: u16| {
+            let [high, low] = length.to_be_bytes();
+            [&[0, high, low, kind, flags, 0, 0, 0, 1][..], &vec![0x82; usize::from(length)]].concat()
+        };
+        let (head, ends, continues) = (4, 5, 1);
+        let answers = [
+            (vec![frame(HEADERS, head, 100), frame(HEADERS, head, 8000), frame(DATA, 0, 100)], 0),
+            (vec![frame(HEADERS, head, 10), frame(DATA, 0, 10), frame(HEADERS, ends, FREE_TRAILERS as u16)], 0),
+            (vec![frame(HEADERS, head, 10), frame(DATA, 0, 10), frame(HEADERS, ends, 1000)], of_head(1000)),
+            (
+                vec![frame(HEADERS, head, 10), frame(HEADERS, continues, 200), frame(CONTINUATION, head, 200)],
+                of_head(400),
+            ),
+            (vec![frame(HEADERS, head, 10), frame(HEADERS, ends, 16_000)], of_trailers(16_000, MAX_ANSWER_HEAD as u32)),
+        ];
+        for (frames, counted) in answers {
+            let budget = Budgets::new(None, Some(16 << 20)).backlogs;
+            let untaken = UntakenFrames::new(&budget);
+            let bytes = frames.concat();
+            let mut read = Vec::new();
+            Gated(&bytes, AnswerFrames::new(untaken.clone())).read_to_end(&mut read).await.unwrap();
+            assert!(read == bytes && budget.held() == counted, "{} and not {counted}", budget.held());
+            assert_eq!((untaken.take_trailer_room(), budget.held()), (counted, 0));
+        }
     }
 
     #[test]

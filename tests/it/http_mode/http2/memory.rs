@@ -171,6 +171,42 @@ fn heads_of_answers_count_until_their_client_takes_them_and_are_whole_then() {
 }
 
 #[test]
+fn trailers_of_answers_that_nobody_takes_count_where_they_are_long_and_are_whole_once_they_are_taken() {
+    const STREAMS: u32 = 10;
+    let app = HttpApp::start(|asked| {
+        let fields: usize = asked.head.split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+        let trailers: String = (0..fields).map(|nth| format!("x-{nth}: {}\r\n", "v".repeat(20))).collect();
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n{trailers}\r\n");
+        Reply::Send(answer.into_bytes())
+    });
+    let limited = Limited::to("256M", &app);
+    let connector = connector(limited.backend.credentials.instance()).alpn(&["h2"]);
+    let mut clients = ["/5", "/400"].map(|path| {
+        let client = connector.connect(limited.measured.sidecar.addr()).unwrap();
+        let mut frames = Frames::begin_with_window(client, 4);
+        for nth in 0..STREAMS {
+            frames.ask_for(2 * nth + 1, path);
+            assert_eq!(frames.part(2 * nth + 1), b"hell");
+        }
+        frames
+    });
+    // Of each twice the text, and a place in a map.
+    let long = f64::from(STREAMS) * 400.0 * (2.0 * 26.0 + 192.0);
+    let all = eventually("trailers that count", || Some(limited.held("backlogs")).filter(|held| *held > long));
+    let mut taken = |nth: usize| {
+        for stream in (1..2 * STREAMS).step_by(2) {
+            clients[nth].give_room(stream, 1000);
+            assert_eq!(clients[nth].answer(stream), b"o");
+        }
+    };
+    taken(1);
+    let left = eventually("long ones given back", || Some(limited.held("backlogs")).filter(|held| all - held > long));
+    taken(0);
+    eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
+    assert!(left < f64::from(STREAMS) * 40.0 * 1024.0, "{left} bytes of the short ones");
+}
+
+#[test]
 fn a_long_head_that_was_sent_holds_less_room_while_its_body_follows() {
     let app = HttpApp::handing_over(|mut stream: TcpStream| {
         let value = "v".repeat(60_000);
