@@ -9,7 +9,7 @@ use super::answer_head::AnswerHead;
 use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
 use super::stream_memory::{FIELD_MEMORY, HEAD_COPIES};
 
-/// What is kept of a line that comes in pieces, in bytes: none that says where an answer ends is longer.
+/// What is looked at of a line, in bytes: none that says where an answer ends is longer.
 const MAX_LINE: usize = 256;
 
 /// Where in an answer.
@@ -45,7 +45,7 @@ impl AnswerScan {
                     let (end, rest) = bytes.split_at(at + 1);
                     bytes = rest;
                     let is_last = match line.is_empty() {
-                        true => head.read_line(end),
+                        true => head.read_line(&end[..end.len().min(MAX_LINE)]),
                         false => {
                             keep(line, end);
                             let is_last = head.read_line(line);

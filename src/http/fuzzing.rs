@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::answer_scan::AnswerScan;
 use super::head_rules::HeadRules;
 use super::head_scan::{RequestHead, RequestScan};
+use super::stream_memory::{FIELD_MEMORY, HEAD_COPIES};
 use super::{ControlFrameBudget, FrameScan, HeadRejection, KeepAliveEnder, ResponseTracker, WebSocketEnder};
 
 /// A request as it stands in a stream of them.
@@ -62,6 +64,16 @@ pub fn response(input: &[u8]) {
     keep_alive(request, answer, piece);
     web_socket(answer, piece, usize::from(*length));
     tracked(request, answer, piece);
+    trailers(answer, piece);
+}
+
+/// What is found of trailers is the same however the answer is cut, and no more than what came may take.
+fn trailers(answer: &[u8], piece: usize) {
+    let (mut whole, mut cut) = (AnswerScan::of_answer(), AnswerScan::of_answer());
+    let found = whole.pass(answer);
+    let found_in_pieces: usize = answer.chunks(piece).map(|part| cut.pass(part)).sum();
+    assert_eq!(found, found_in_pieces);
+    assert!(found <= answer.len() * (HEAD_COPIES + FIELD_MEMORY));
 }
 
 const CLOSE_LINE: &[u8] = b"connection: close\r\n";
