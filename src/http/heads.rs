@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
+use tokio::time::Instant;
+
 use super::head_rejection::HeadRejection;
 use super::head_scan::RequestHead;
 
@@ -20,8 +22,8 @@ struct HeadQueue {
     is_broken: bool,
     /// Requests that were handed on and are not answered yet.
     in_flight: usize,
-    /// A head has begun that is not whole.
-    is_partial: bool,
+    /// Since when a head has begun that is not whole.
+    partial_since: Option<Instant>,
     /// Not all that was written has been sent.
     is_blocked: bool,
     /// Waits for an answer, behind which it goes on.
@@ -91,7 +93,7 @@ impl RequestHeads {
 
     /// Whether a head has begun that is not whole.
     pub(super) fn note_partial(&self, is_partial: bool) {
-        self.lock().is_partial = is_partial;
+        self.lock().partial_since = is_partial.then(Instant::now);
     }
 
     /// Whether not all that was written has been sent.
@@ -104,7 +106,13 @@ impl RequestHeads {
     /// Whether nothing is under way: every request was answered, all of that was sent, and nothing of another one has come.
     pub(crate) fn is_at_rest(&self) -> bool {
         let lock = self.lock();
-        lock.in_flight == 0 && !lock.is_partial && !lock.is_blocked
+        !lock.is_busy() && lock.partial_since.is_none()
+    }
+
+    /// Since when nothing is waited for but the rest of a head.
+    pub(crate) fn partial_since(&self) -> Option<Instant> {
+        let lock = self.lock();
+        lock.partial_since.filter(|_| !lock.is_busy())
     }
 
     /// The last head might have switched to another protocol, and does not: another request may follow.

@@ -33,6 +33,9 @@ const PARK_AFTER: Duration = Duration::from_millis(50);
 /// A client that connects is about to ask for something: while the instance goes, it has so long to do it.
 const DRAIN_FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The same for one that is in the middle of a head: no longer than it has for a handshake.
+const DRAIN_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Beside the longest head, what may have come with it, in bytes.
 const BEHIND_HEAD: usize = 8 * 1024;
 
@@ -175,11 +178,13 @@ async fn serve_until_idle(
     let mut expiring = pin!(connection.apps.expire());
     let mut look = Box::pin(sleep(PARK_AFTER));
     let (mut ending, mut deadline, mut let_go) = (None, None::<Pin<Box<Sleep>>>, CloseReason::ClosedIdle);
+    let mut drain_began = None;
     let done = loop {
         match watch.state(entry) {
             ConnectionState::Serving => {}
             ConnectionState::Draining(reason) => {
                 let_go = reason;
+                drain_began.get_or_insert_with(Instant::now);
                 connection.set_draining();
             }
             ConnectionState::Closing(reason) if ending.is_none() || (reason.is_denial() && deadline.is_none()) => {
@@ -198,6 +203,12 @@ async fn serve_until_idle(
             () = end_of(&mut deadline) => break None,
             () = &mut look => {
                 let now = Instant::now();
+                if let (Some(drain), Some(head)) = (drain_began, heads.partial_since())
+                    && now >= drain.max(head) + DRAIN_HEAD_TIMEOUT
+                {
+                    ending = Some(let_go);
+                    break None;
+                }
                 let quiet_since = connection.idle_since().map(Instant::from_std).filter(|_| heads.is_at_rest());
                 match quiet_since.map(|since| since + PARK_AFTER) {
                     Some(at) if at <= now && ending.is_none() => {

@@ -291,3 +291,29 @@ fn a_stop_does_not_wait_for_an_idle_client_that_never_says_that_it_has_heard_of_
     assert_eq!(front.sidecar.exited().code(), Some(0));
     assert_eq!(front.sidecar.reasons(), ["closed_idle"]);
 }
+
+#[test]
+fn a_stop_waits_for_a_head_that_goes_on_and_not_for_one_that_stands_still() {
+    let app = HttpApp::saying("ok");
+    let mut front = Front::open(app.addr(), "--drain-timeout 2m --http-head-timeout 2m");
+    let mut unfinished = super::http2::frames(&front);
+    unfinished.ask(1);
+    assert_eq!(unfinished.answer(1), b"ok");
+    unfinished.begin_head(3);
+    let [mut still, mut later, mut going] = [front.talk(), front.talk(), front.talk()];
+    let (begin, rest) = GET.split_at(10);
+    [&mut still, &mut going].into_iter().for_each(|talk| talk.send(begin));
+    assert_eq!(later.ask(GET).text(), "ok");
+    later.send(begin);
+    front.sidecar.signal("TERM");
+    front.sidecar.wait_for("listeners closed");
+    going.send(rest);
+    let answer = going.answer();
+    assert_eq!((answer.text(), answer.says_close()), ("ok", true));
+    for mut talk in [still, later] {
+        assert_eq!(talk.rest(), (Vec::new(), Ending::CloseNotify));
+    }
+    assert_eq!(front.sidecar.exited().code(), Some(0));
+    assert_eq!(app.asked().len(), 3, "nothing is made of half a head");
+    assert!(front.sidecar.reasons().iter().all(|reason| reason == "closed_idle"), "{:?}", front.sidecar.reasons());
+}

@@ -296,7 +296,7 @@ impl Frames {
     }
 
     /// Begins a head that is continued by another frame.
-    pub(super) fn begin_head(&mut self, stream: u32) {
+    pub(in crate::http_mode) fn begin_head(&mut self, stream: u32) {
         self.send(HEADERS, END_STREAM, stream, &[0x82, 0x87]);
     }
 
