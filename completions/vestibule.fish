@@ -246,8 +246,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l caller-heade
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand run" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand run" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l app -d 'The app: a port, ADDRESS:PORT or unix:/PATH [$PORT, or 127.0.0.1:8080]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l listener -d 'Several listeners: 8443=8080,9443=9090' -r -f
@@ -416,15 +416,13 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l access-log
 denied\t''
 all\t''"
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l config -d 'A vestibule.toml that holds any of these' -r -F
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-app-port -d 'Give the app another PORT than the one that others know'
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l hide-key -d 'Do not tell the app where the key is'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l unsafe-from -d 'Let --from name every address, so that everybody may say who calls'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l caller-headers -d 'Tell the app who calls in X-Vestibule-App, -Space, -Org, -Instance and -Subject-Kind'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-preserve-host -d 'With http1: keep the Host that the app writes'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand proxy" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l listen -d 'Where clients dial us: a port, or ADDRESS:PORT [[::]:8443]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l app -d 'The app: a port, ADDRESS:PORT or unix:/PATH [$PORT, or 127.0.0.1:8080]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l listener -d 'Several listeners: 8443=8080,9443=9090' -r -f
@@ -636,8 +634,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l outbound-r
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l connect -d 'Shake hands with those whom the app dials by --outbound, and resolve its secrets'
 complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l json -d 'Print JSON'
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand check" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand check" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l admin -d 'Admin listener: a port, ADDR:PORT, unix:/PATH, off [127.0.0.1:9901]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l timeout -d 'How long to wait [30s]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand wait" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -863,8 +861,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_s
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l outbound-required -d 'Not ready while no endpoint is known'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l unsafe-listen -d 'Let outbound listeners be reached by other hosts, which then speak as this app'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l json -d 'Print JSON'
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "test" -d 'The verdict on a certificate, and the rule that decided; exit 0 or 1'
 complete -c vestibule -n "__fish_vestibule_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and not __fish_seen_subcommand_from jwt vault-cf verify vault help" -s h -l help -d 'Print help'
@@ -897,8 +895,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_se
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l write -d 'Write it to a file, whole or not at all' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l mode -d 'The mode of that file [0600]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l bind -d 'Count only together with the certificate (cnf)'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from jwt" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault-cf" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -920,8 +918,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_se
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l replay-file -d 'It counts once: where used tokens are remembered' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l json -d 'Print JSON'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l require-bound -d 'Only tokens that are bound to a certificate count (cnf)'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from verify" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l cert -d 'The certificate chain, PEM [$CF_INSTANCE_CERT, or /etc/cf-instance-credentials/instance.crt]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l key -d 'Its key, PEM: PKCS#1, PKCS#8 or SEC1 [$CF_INSTANCE_KEY, or /etc/cf-instance-credentials/instance.key]' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l config -d 'A vestibule.toml that holds any of these' -r -F
@@ -940,8 +938,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_se
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l write -d 'Keep the token fresh in this file until stopped, instead of printing one' -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l mode -d 'The mode of that file [0600]' -r -f
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l once -d 'Write the file and exit'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from vault" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "jwt" -d 'Print a JWT that the instance\'s key has signed'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "vault-cf" -d 'Print the login of Vault\'s CF method, to be posted'
 complete -c vestibule -n "__fish_vestibule_using_subcommand token; and __fish_seen_subcommand_from help" -f -a "verify" -d 'The verdict on a token, and the check that decided; exit 0 or 1'
@@ -970,8 +968,8 @@ complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l client -d
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l second-instance -d 'Also write the pair of a second instance'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l once -d 'Write and exit'
 complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l retire -d 'Write the pair of an instance that is about to go'
-complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l help -d 'Print help'
-complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -s h -d 'Print help'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -l help -d 'Print help with all options'
+complete -c vestibule -n "__fish_vestibule_using_subcommand issuer" -s h -d 'Print help with the common ones'
 complete -c vestibule -n "__fish_vestibule_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -s c -l config-path -r -F
 complete -c vestibule -n "__fish_vestibule_using_subcommand envoy" -l id-creds -r -F

@@ -140,7 +140,6 @@ pub(super) fn shown() -> Command {
         let option = |arg: &Arg| options::of(name).find(|option| arg.get_id() == option.name);
         command
             .mut_args(|arg| match (arg.get_id().as_str(), option(&arg)) {
-                ("help" | "-h", _) => arg.hide(false).help("Print help"),
                 ("COMMAND", _) => arg.hide(false).value_hint(ValueHint::CommandName),
                 ("SHELL", _) => arg.hide(false).value_parser(PossibleValuesParser::new(super::tools::SHELLS)),
                 ("FILE", _) => arg.hide(false).value_hint(ValueHint::FilePath),
@@ -183,8 +182,9 @@ fn serving(name: &'static str, about: &'static str) -> Command {
 /// swapped: `--help` is clap's short help, one line an option, and `-h` its long help, from which all options are
 /// hidden in favour of our own list.
 fn two_screens(name: &'static str, about: &'static str) -> Command {
-    let all = Arg::new("help").long("help").action(ArgAction::HelpShort).hide(true);
-    let common = Arg::new("-h").short('h').action(ArgAction::HelpLong).hide(true);
+    let help = |arg: Arg, help: &'static str| arg.help(help).hide_long_help(true);
+    let all = help(Arg::new("help").long("help").action(ArgAction::HelpShort), "Print help with all options");
+    let common = help(Arg::new("-h").short('h').action(ArgAction::HelpLong), "Print help with the common ones");
     Command::new(name)
         .about(about)
         .disable_help_flag(true)

@@ -3,7 +3,7 @@
 //! hyper reads them before anybody asks for them, and they wait with it for a client that takes nothing: so what they take is known first. What is
 //! not understood is left to hyper, and has no trailers.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use super::answer_head::AnswerHead;
 use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
@@ -22,8 +22,8 @@ pub(super) enum AnswerScan {
     Head { head: AnswerHead, line: Vec<u8> },
     /// In a body of chunks.
     Chunks(ChunkScan),
-    /// Behind them. Nothing else follows in the same answer.
-    Trailers,
+    /// Behind them, in a line that may be empty, which is the last one then.
+    Trailers { is_empty: bool, is_behind_cr: bool },
 }
 
 impl AnswerScan {
@@ -34,13 +34,14 @@ impl AnswerScan {
 
     /// Follows `bytes`; what the trailers among them may take, in bytes.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> usize {
+        let mut taken = 0;
         while !bytes.is_empty() {
             match self {
-                Self::Other => return 0,
+                Self::Other => return taken,
                 Self::Head { head, line } => {
                     let Some(at) = memchr(b'\n', bytes) else {
                         keep(line, bytes);
-                        return 0;
+                        return taken;
                     };
                     let (end, rest) = bytes.split_at(at + 1);
                     bytes = rest;
@@ -58,21 +59,37 @@ impl AnswerScan {
                     }
                 }
                 Self::Chunks(scan) => {
-                    let (taken, step) = scan.step(bytes);
-                    bytes = &bytes[taken..];
+                    let (passed, step) = scan.step(bytes);
+                    bytes = &bytes[passed..];
                     *self = match step {
-                        ChunkStep::Stay(ChunkScan::Trailers { .. }) => Self::Trailers,
+                        ChunkStep::Stay(ChunkScan::Trailers { .. }) => {
+                            Self::Trailers { is_empty: true, is_behind_cr: false }
+                        }
                         ChunkStep::Stay(next) => Self::Chunks(next),
                         ChunkStep::Over | ChunkStep::Broken => Self::Other,
                     };
                 }
-                Self::Trailers => {
-                    let fields = memchr_iter(b'\n', bytes).count();
-                    return bytes.len() * HEAD_COPIES + fields * FIELD_MEMORY;
+                Self::Trailers { is_empty, is_behind_cr } => {
+                    let is_last = *is_empty && *is_behind_cr && bytes[0] == b'\n';
+                    taken += HEAD_COPIES;
+                    if bytes[0] == b'\n' {
+                        taken += FIELD_MEMORY;
+                    }
+                    // To hyper a line feed alone is a part of the line.
+                    *is_empty = match bytes[0] {
+                        b'\r' => *is_empty,
+                        b'\n' => *is_behind_cr,
+                        _ => false,
+                    };
+                    *is_behind_cr = bytes[0] == b'\r';
+                    bytes = &bytes[1..];
+                    if is_last {
+                        *self = Self::Other;
+                    }
                 }
             }
         }
-        0
+        taken
     }
 
     /// What follows `head`.
@@ -134,6 +151,17 @@ mod tests {
         let mut scan = AnswerScan::of_answer();
         scan.pass(&answer.as_bytes()[..9000]);
         assert!(matches!(scan, AnswerScan::Head { line, .. } if line.len() <= MAX_LINE));
+    }
+
+    #[test]
+    fn what_follows_the_end_of_an_answer_is_none_of_its_trailers() {
+        let junk = format!("{CHUNKED}0\r\na: 1\r\n\r\n").repeat(100);
+        for trailers in ["\r\n", "a: 1\r\n\r\n", "a: 1\nb: 2\r\nc: 3\r\n\r\n"] {
+            let answer = [CHUNKED, "0\r\n", trailers, &junk].concat();
+            for size in [1, 7, answer.len()] {
+                assert_eq!(found(&answer, size), takes(trailers), "{trailers:?} in pieces of {size}");
+            }
+        }
     }
 
     #[test]

@@ -130,12 +130,10 @@ impl PartSize {
         self.answer().map_or(0, |mut answer| answer.trailers.take())
     }
 
-    /// Nothing of a message is held any more.
-    pub(crate) fn end_message(&self) {
+    /// Nothing of a message is held any more. Whether nothing was read behind it that nobody has seen.
+    pub(crate) fn end_answer(&self) -> bool {
         self.shrink();
-        if let Some(mut answer) = self.answer() {
-            answer.release();
-        }
+        self.answer().is_none_or(|mut answer| answer.end())
     }
 
     /// All that was read was taken at once: twice as much is read at a time, within limits.
@@ -181,9 +179,11 @@ impl AnswerRoom {
         self.scan = AnswerScan::of_answer();
     }
 
-    fn release(&mut self) {
+    fn end(&mut self) -> bool {
         self.head.release();
         self.trailers.release();
+        self.scan = AnswerScan::default();
+        !self.trailers.is_withholding()
     }
 
     /// Reads by `read`, where there is room for what it becomes.

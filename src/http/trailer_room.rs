@@ -19,18 +19,25 @@ pub(super) struct TrailerRoom {
     taken: usize,
     /// What was read and waits until there is room for what it becomes.
     withheld: Vec<u8>,
+    /// There is: it goes as it is asked for.
+    is_granted: bool,
 }
 
 impl TrailerRoom {
     /// None of `budget` yet. What trailers take counts where it is more than `free` bytes.
     pub(super) fn of(budget: &Arc<MemoryBudget>, free: usize) -> Self {
-        Self { room: AwaitedRoom::of(budget), free, taken: 0, withheld: Vec::new() }
+        Self { room: AwaitedRoom::of(budget), free, taken: 0, withheld: Vec::new(), is_granted: false }
     }
 
-    /// Another answer begins, or the last one is over. What was read behind that is still there for whoever reads on.
+    /// Another answer begins, or the last one is over. What was read and not handed on by then is still there for whoever reads on.
     pub(super) fn release(&mut self) {
         self.taken = 0;
         self.room.release();
+    }
+
+    /// Whether something was read that was not handed on.
+    pub(super) fn is_withholding(&self) -> bool {
+        !self.withheld.is_empty()
     }
 
     /// The trailers go to somebody else: what they have taken of the room, which is given back by this.
@@ -64,13 +71,17 @@ impl TrailerRoom {
                 return Poll::Ready(Ok(()));
             }
             self.withheld = buf.filled()[before..].to_vec();
+            self.is_granted = false;
             buf.set_filled(before);
             // It is there already.
             let reservation = &mut self.room.reservation;
             reservation.set(reservation.bytes() + self.withheld.len());
         }
-        let room = self.taken + self.withheld.len();
-        ready!(self.room.poll_reserve(cx, room, "memory is short, and the trailers of the answer are long"))?;
+        if !self.is_granted {
+            let room = self.taken + self.withheld.len();
+            ready!(self.room.poll_reserve(cx, room, "memory is short, and the trailers of the answer are long"))?;
+            self.is_granted = true;
+        }
         let handed = self.withheld.len().min(buf.remaining());
         buf.put_slice(&self.withheld[..handed]);
         match handed == self.withheld.len() {
@@ -145,6 +156,7 @@ mod tests {
         assert_eq!(given_up.kind(), io::ErrorKind::OutOfMemory);
         assert!(began.elapsed() >= ROOM_TIMEOUT);
         assert_eq!(budget.held(), 140_300, "what was read is there");
+        assert!(first.is_withholding());
         first.release();
         let leaves = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -152,7 +164,7 @@ mod tests {
         };
         let (read, ()) = tokio::join!(read(second, &[7; 300], 20_000, 7), leaves);
         assert_eq!(read.unwrap(), [7; 300], "in parts as large as they are asked for");
-        assert_eq!(budget.held(), 20_000);
+        assert!(budget.held() == 20_000 && !second.is_withholding());
         drop((rooms, overdraft));
         assert_eq!(budget.held(), 0);
     }

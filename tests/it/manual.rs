@@ -87,7 +87,11 @@ fn table(options: &[&Opt]) -> String {
             default = format!("`${platform}`, or {default}");
         }
         let choices = option.choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
-        let meaning = if choices.is_empty() { option.help.to_owned() } else { format!("{}: {choices}", option.help) };
+        let help = match option.commands.contains(&SERVING) && !option.commands.contains(&"proxy") {
+            true => format!("{} (not for `proxy`)", option.help),
+            false => option.help.to_owned(),
+        };
+        let meaning = if choices.is_empty() { help } else { format!("{help}: {choices}") };
         writeln!(table, "| `{}` | {variable} | {key} | {default} | {meaning} |", flag.trim()).unwrap();
     }
     table

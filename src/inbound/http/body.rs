@@ -157,10 +157,10 @@ impl AppResponseBody {
         let Some(exchange) = self.exchange.take() else { return };
         let AppExchange { app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
         self.memory = Some(memory);
-        app.part().end_message();
+        let is_clean = app.end_answer();
         entry.fields.transferred.up = request_body.bytes();
         // An app that has answered before it had the whole request is not asked again on this connection.
-        if may_reuse && request_body.is_done() {
+        if may_reuse && is_clean && request_body.is_done() {
             guard.connection().apps.put(app);
         }
         match self.stream_backlog {

@@ -149,6 +149,12 @@ impl AppConnection {
         self.part.take_trailer_room() + self.untaken.take_trailer_room()
     }
 
+    /// Its answer is over, and nothing of it is held any more. Whether another request may follow: nothing was read that nobody has seen.
+    pub(in crate::inbound::http) fn end_answer(&self) -> bool {
+        self.untaken.take_trailer_room();
+        self.part.end_answer()
+    }
+
     /// What of an answer has come and was not taken, over HTTP/2.
     pub(in crate::inbound::http) fn untaken(&self) -> &UntakenFrames {
         &self.untaken

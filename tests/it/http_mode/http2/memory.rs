@@ -1,7 +1,7 @@
 //! What strangers may have the program hold over HTTP/2 before anybody has judged them, and of answers that they do not take.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 
 use super::super::talk::Talk;
@@ -29,9 +29,13 @@ struct Limited {
 impl Limited {
     /// The program in front of `app`, with so much memory.
     fn to(memory: &str, app: &HttpApp) -> Self {
+        Self::to_addr(memory, app.addr())
+    }
+
+    fn to_addr(memory: &str, app: SocketAddr) -> Self {
         let backend = Backend::new();
         let options = format!("--client-auth request --allow any,anonymous --memory-limit {memory}");
-        let measured = Measured::new(Front::setup(&backend, app.addr(), &options));
+        let measured = Measured::new(Front::setup(&backend, app, &options));
         Self { backend, measured }
     }
 
@@ -204,6 +208,27 @@ fn trailers_of_answers_that_nobody_takes_count_where_they_are_long_and_are_whole
     taken(0);
     eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
     assert!(left < f64::from(STREAMS) * 40.0 * 1024.0, "{left} bytes of the short ones");
+}
+
+#[test]
+fn trailers_that_were_taken_hold_no_room_while_the_connections_wait_for_the_next_request() {
+    let value = "v".repeat(1_000);
+    let trailers = format!("0\r\nX-Mine: {value}\r\n\r\n");
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n{trailers}");
+    let http1 = HttpApp::start(move |_| Reply::Send(answer.clone().into_bytes()));
+    for (options, app) in [("--app-protocol h2c", super::h2c::echo()), ("", http1.addr())] {
+        let limited = Limited::to_addr(&format!("256M --app-idle-timeout 2m {options}"), app);
+        let connector = connector(limited.backend.credentials.instance()).alpn(&["http/1.1"]);
+        let mut talk = Talk::by(&connector, limited.measured.sidecar.addr());
+        for _ in 0..2 {
+            let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Mine\r\n\r\n";
+            let answer = talk.ask(&format!("{head}5\r\nhello\r\n{trailers}"));
+            assert_eq!(answer.text(), "hello");
+            eventually("all of it given back", || (limited.held("backlogs") == 0.0).then_some(()));
+        }
+        let request = &limited.measured.sidecar.lines_eventually("request completed", 2)[1];
+        assert_eq!(request["reused"], true, "{request}");
+    }
 }
 
 #[test]
