@@ -134,6 +134,14 @@ impl Reservation {
         self.try_resize_within(bytes, self.budget.limit.saturating_add(self.budget.limit / 2))
     }
 
+    /// Reserves `bytes` in all for the only thing that somebody has ([`Self::try_resize_for_first`]), or for a further one ([`Self::try_resize`]).
+    ///
+    /// # Errors
+    /// [`BudgetExceeded`]; the reservation is then what it was.
+    pub fn try_resize_beside_others(&mut self, bytes: usize, is_only: bool) -> Result<(), BudgetExceeded> {
+        if is_only { self.try_resize_for_first(bytes) } else { self.try_resize(bytes) }
+    }
+
     /// Reserves `bytes` in all for what waits for its turn: as long as no more than all is spent then.
     ///
     /// # Errors

@@ -68,11 +68,8 @@ impl HeadRoom {
         let reservation = &mut self.room.reservation;
         let had = reservation.bytes();
         let buffers = STREAM_BUFFERS * self.whole.saturating_sub(FIRST_PART);
-        match is_only {
-            // Less is never refused.
-            true => reservation.try_resize_for_first(buffers)?,
-            false => reservation.try_resize(buffers)?,
-        }
+        // Less is never refused.
+        reservation.try_resize_beside_others(buffers, is_only)?;
         Ok(had.saturating_sub(buffers))
     }
 

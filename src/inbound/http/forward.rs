@@ -68,8 +68,9 @@ impl RequestForwarder<'_> {
                     memory.set(held);
                     Ok(())
                 }
-                Admission::Only => memory.try_resize_for_first(held),
-                Admission::Further => memory.try_resize(held),
+                Admission::Only | Admission::Further => {
+                    memory.try_resize_beside_others(held, admission == Admission::Only)
+                }
                 // It does not come so far (`h2.rs`); should it ever, it is refused here.
                 Admission::Refused => Err(BudgetExceeded),
             };

@@ -286,8 +286,7 @@ impl StreamBacklog {
         let mut reservation = self.backlog.budget.reservation();
         match room <= given {
             true => reservation.set(room),
-            false if self.is_only() => reservation.try_resize_for_first(room)?,
-            false => reservation.try_resize(room)?,
+            false => reservation.try_resize_beside_others(room, self.is_only())?,
         }
         hold_with(fields, reservation);
         Ok(())
