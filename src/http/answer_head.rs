@@ -16,16 +16,24 @@ pub(super) struct AnswerHead {
 impl AnswerHead {
     /// Reads its next `line`, of which the end may be there or not. Whether it was the last one.
     pub(super) fn read_line(&mut self, line: &[u8]) -> bool {
-        let line = line.trim_ascii();
-        if line.starts_with(ANSWER) && self.status.is_none() {
-            self.status = status(line);
-        } else if let Some(value) = field(line, b"content-length:") {
-            self.length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-        } else if let Some(value) = field(line, b"transfer-encoding:") {
-            self.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
+        // One letter tells most lines from those that matter.
+        match line.first() {
+            Some(b'h' | b'H') if self.status.is_none() && line.starts_with(ANSWER) => self.status = status(line),
+            Some(b'c' | b'C') => {
+                if let Some(value) = field(line, b"content-length:") {
+                    self.length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+                }
+            }
+            Some(b't' | b'T') => {
+                if let Some(value) = field(line, b"transfer-encoding:") {
+                    self.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
+                }
+            }
+            // Empty lines in front of it are nothing.
+            None | Some(b'\r' | b'\n') => return self.status.is_some() && line.trim_ascii().is_empty(),
+            Some(_) => {}
         }
-        // Empty lines in front of it are nothing.
-        line.is_empty() && self.status.is_some()
+        false
     }
 }
 

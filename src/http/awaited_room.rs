@@ -32,7 +32,7 @@ impl AwaitedRoom {
         Self { reservation: budget.reservation(), overdraft: None, wait: None }
     }
 
-    /// Ready once `room` bytes are reserved in all. Those who have a part in hand might wait for each other: one at a time is given what it needs
+    /// Ready once `room` bytes are reserved in all, as [`Self::poll_reserve_within`]. Those who have a part in hand might wait for each other: one at a time is given what it needs
     /// however little there is, until [`Self::settle`].
     ///
     /// # Errors
@@ -43,15 +43,34 @@ impl AwaitedRoom {
         room: usize,
         why: &'static str,
     ) -> Poll<io::Result<()>> {
+        if !self.has(room)
+            && let Some(overdraft) = self.reservation.budget().overdraw()
+        {
+            self.overdraft = Some(overdraft);
+            self.reservation.set(room);
+        }
+        self.poll_reserve_within(cx, room, why)
+    }
+
+    /// Whether `room` bytes are reserved, or there are as many.
+    fn has(&mut self, room: usize) -> bool {
+        self.reservation.bytes() >= room || self.reservation.try_resize_for_first(room).is_ok()
+    }
+
+    /// Ready once `room` bytes are reserved in all.
+    ///
+    /// # Errors
+    /// There was no room for too long ([`io::ErrorKind::OutOfMemory`]): `why` says for what.
+    pub(super) fn poll_reserve_within(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        why: &'static str,
+    ) -> Poll<io::Result<()>> {
         loop {
-            if self.reservation.bytes() >= room || self.reservation.try_resize_for_first(room).is_ok() {
+            if self.has(room) {
                 self.wait = None;
                 return Poll::Ready(Ok(()));
-            }
-            if let Some(overdraft) = self.reservation.budget().overdraw() {
-                self.overdraft = Some(overdraft);
-                self.reservation.set(room);
-                continue;
             }
             let begin = || (Box::pin(sleep(ROOM_INTERVAL)), Instant::now());
             let (timer, since) = self.wait.get_or_insert_with(begin);

@@ -125,6 +125,11 @@ impl PartSize {
         self.answer().map_or(Ok(0), |mut answer| answer.head.pass_to_stream(is_only))
     }
 
+    /// Whether there is something that trailers hold.
+    pub(crate) fn holds_trailers(&self) -> bool {
+        self.answer().is_some_and(|answer| answer.trailers.is_held())
+    }
+
     /// The trailers go to whoever sends them: the room that they have had, in bytes, which is given back by this.
     pub(crate) fn take_trailer_room(&self) -> usize {
         self.answer().map_or(0, |mut answer| answer.trailers.take())

@@ -13,7 +13,8 @@
 //! | DATA frames that the app has not taken | [`FRAME_SLOT`] for each, and [`READ_BUFFER`] beyond [`free_pins`] of each stream where other bytes came between them | as they come (`WaitingFrames`) |
 //! | trailers that the app has not taken | [`HEAD_GROWTH`] times what came of them | as they come, beyond [`FREE_TRAILERS`] each (`WaitingFrames`) |
 //! | heads of answers that the client has not taken | [`MAX_STREAMS`] · [`HEAD_COPIES`] · 64 KiB | as they are handed to h2, beyond [`FREE_HEAD`] each (`StreamBacklog`) |
-//! | trailers of answers that the client has not taken | [`HEAD_COPIES`] times what came of them, and [`FIELD_MEMORY`] for each field; [`HEAD_GROWTH`] times over h2c | as they come, beyond [`FREE_ANSWER_TRAILERS`] or [`FREE_TRAILERS`] each (`TrailerRoom`) |
+//! | trailers of answers that the client has not taken | [`HEAD_COPIES`] times what came of them, and [`FIELD_MEMORY`] for each field; [`TRAILER_GROWTH`] times over h2c | as they come, beyond [`FREE_ANSWER_TRAILERS`] or [`FREE_H2C_TRAILERS`] each (`TrailerRoom`) |
+//! | heads and trailers of answers that h2 has written and not sent | [`HEAD_COPIES`] times their length, one beyond 16 KiB at a time | as they are written (`UnsentHeads`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`max_send_buffer`] | as they are read from the app (`ResponseBacklog`) |
 //! | parts of answers that the client has not taken | [`MAX_STREAMS`] · [`max_answer_parts`] · [`PART_SLOT`] | with those |
 //!
@@ -97,6 +98,12 @@ const LIST_DIVISOR: usize = 32;
 pub(crate) const FREE_HEAD: usize = 1024;
 pub(crate) const FREE_TRAILERS: usize = 256;
 
+/// What one byte of an app's trailers may become over HTTP/2: it has no table to name fields by ([`header_table_size`]), so the shortest has five.
+const TRAILER_GROWTH: usize = 32;
+
+/// Bytes of such trailers that count for nothing: gRPC's status with its message and details.
+pub(super) const FREE_H2C_TRAILERS: usize = 1024;
+
 /// What the trailers of an answer may take and count for nothing, in bytes, where the app speaks HTTP/1.1.
 pub(super) const FREE_ANSWER_TRAILERS: usize = 4 * 1024;
 
@@ -143,7 +150,7 @@ pub(crate) fn of_unfinished_head(head: UnfinishedHead, list: u32) -> usize {
 
 /// What `bytes` of an answer's trailers may take, where their list is no longer than `list`, in bytes.
 pub(super) fn of_trailers(bytes: usize, list: u32) -> usize {
-    of_head(bytes).min(of_longest(list))
+    bytes.saturating_mul(TRAILER_GROWTH).min(of_longest(list))
 }
 
 /// What a list of fields may take that is as long as it may be, in bytes.
@@ -210,7 +217,7 @@ pub(crate) fn app_stream_window(limit: Option<usize>) -> u32 {
     u32::try_from(of_answer(APP_STREAM_WINDOW as usize, limit)).unwrap_or(APP_STREAM_WINDOW)
 }
 
-/// What the table may have by which a client compresses its heads, in bytes; `None`: as usual (4 KiB). h2 keeps some entries as parts of the
+/// What the table may have by which a client or an app compresses its heads, in bytes; `None`: as usual (4 KiB). h2 keeps some entries as parts of the
 /// buffers that they were read into, of which a hundred are a megabyte: where memory is limited there is no table.
 pub(crate) fn header_table_size(limit: Option<usize>) -> Option<u32> {
     limit.map(|_| 0)

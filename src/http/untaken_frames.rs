@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::body_part::poll_read_up_to;
 use super::frames::{DATA, FrameScan, FrameStart, HEADERS};
 use super::response_check::MAX_ANSWER_HEAD;
-use super::stream_memory::{FREE_TRAILERS, PART_SLOT, max_answer_parts, of_head, of_trailers};
+use super::stream_memory::{FREE_H2C_TRAILERS, PART_SLOT, max_answer_parts, of_trailers};
 use super::trailer_room::TrailerRoom;
 use crate::budget::{MemoryBudget, Reservation};
 use crate::io::PeriodicCheck;
@@ -43,7 +43,7 @@ impl UntakenFrames {
         let count = || FrameCount {
             frames: 0,
             memory: budget.reservation(),
-            trailers: TrailerRoom::of(budget, of_head(FREE_TRAILERS)),
+            trailers: TrailerRoom::of(budget, of_trailers(FREE_H2C_TRAILERS, MAX_ANSWER_HEAD as u32)),
             reader: None,
         };
         Self(budget.limit().map(|_| Arc::new(Mutex::new(count()))))
@@ -72,6 +72,11 @@ impl UntakenFrames {
     pub(crate) fn clear(&self) {
         self.set(|_| 0);
         self.take_trailer_room();
+    }
+
+    /// Whether there is something that trailers hold.
+    pub(crate) fn holds_trailers(&self) -> bool {
+        self.lock().is_some_and(|count| count.trailers.is_held())
     }
 
     /// The trailers go to whoever sends them: the room that they have had, in bytes, which is given back by this.
@@ -226,16 +231,17 @@ mod tests {
             let [high, low] = length.to_be_bytes();
             [&[0, high, low, kind, flags, 0, 0, 0, 1][..], &vec![0x82; usize::from(length)]].concat()
         };
+        let of = |bytes| of_trailers(bytes, MAX_ANSWER_HEAD as u32);
         let (head, ends, continues) = (4, 5, 1);
         let answers = [
             (vec![frame(HEADERS, head, 100), frame(HEADERS, head, 8000), frame(DATA, 0, 100)], 0),
-            (vec![frame(HEADERS, head, 10), frame(DATA, 0, 10), frame(HEADERS, ends, FREE_TRAILERS as u16)], 0),
-            (vec![frame(HEADERS, head, 10), frame(DATA, 0, 10), frame(HEADERS, ends, 1000)], of_head(1000)),
+            (vec![frame(HEADERS, head, 10), frame(DATA, 0, 10), frame(HEADERS, ends, FREE_H2C_TRAILERS as u16)], 0),
+            (vec![frame(HEADERS, head, 10), frame(DATA, 0, 10), frame(HEADERS, ends, 2000)], of(2000)),
             (
-                vec![frame(HEADERS, head, 10), frame(HEADERS, continues, 200), frame(CONTINUATION, head, 200)],
-                of_head(400),
+                vec![frame(HEADERS, head, 10), frame(HEADERS, continues, 1000), frame(CONTINUATION, head, 1000)],
+                of(2000),
             ),
-            (vec![frame(HEADERS, head, 10), frame(HEADERS, ends, 16_000)], of_trailers(16_000, MAX_ANSWER_HEAD as u32)),
+            (vec![frame(HEADERS, head, 10), frame(HEADERS, ends, 16_000)], of(16_000)),
         ];
         for (frames, counted) in answers {
             let budget = Budgets::new(None, Some(16 << 20)).backlogs;

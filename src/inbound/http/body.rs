@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -29,6 +29,8 @@ pub(super) struct AppResponseBody {
     exchange: Option<Box<AppExchange>>,
     /// What the client leaves room for, over HTTP/2.
     stream_backlog: Option<Arc<StreamBacklog>>,
+    /// Long trailers that wait for the client.
+    trailers: Option<Frame<Bytes>>,
     /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
@@ -144,8 +146,15 @@ impl AppResponseBody {
     /// `inner`, with all that is held until it has ended.
     pub(super) fn new(inner: Incoming, exchange: AppExchange, stream_backlog: Option<Arc<StreamBacklog>>) -> Self {
         let request_body = Arc::clone(&exchange.request_body);
-        let mut body =
-            Self { inner, exchange: Some(Box::new(exchange)), stream_backlog, whole: None, request_body, memory: None };
+        let mut body = Self {
+            inner,
+            exchange: Some(Box::new(exchange)),
+            stream_backlog,
+            trailers: None,
+            whole: None,
+            request_body,
+            memory: None,
+        };
         if body.inner.is_end_stream() {
             body.complete();
         }
@@ -179,6 +188,23 @@ impl AppResponseBody {
         entry.close(Some(reason));
     }
 
+    /// Whether these are long trailers, which the client has to make room for first.
+    fn has_to_wait(&self, frame: &Frame<Bytes>, cx: &mut Context<'_>) -> bool {
+        let (Some(stream_backlog), Some(exchange)) = (&self.stream_backlog, &self.exchange) else { return false };
+        frame.is_trailers() && exchange.app.holds_trailers() && stream_backlog.poll_trailers(cx).is_pending()
+    }
+
+    /// What the app says next, once there is room for it.
+    fn poll_app(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Some(stream_backlog) = &self.stream_backlog else { return Pin::new(&mut self.inner).poll_frame(cx) };
+        ready!(stream_backlog.poll_room(cx));
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if polled.is_pending() {
+            stream_backlog.wait_for_app();
+        }
+        polled
+    }
+
     fn note(&mut self, frame: &mut Frame<Bytes>) {
         let Some(exchange) = &mut self.exchange else { return };
         let fields = &mut exchange.entry.fields;
@@ -203,15 +229,15 @@ impl Body for AppResponseBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<ResponseBytes>>>> {
-        if self.stream_backlog.as_ref().is_some_and(|stream_backlog| stream_backlog.poll_room(cx).is_pending()) {
+        let mut frame = match self.trailers.take() {
+            Some(trailers) => Some(Ok(trailers)),
+            None => ready!(self.poll_app(cx)),
+        };
+        if let Some(Ok(trailers)) = frame.take_if(|frame| frame.as_ref().is_ok_and(|frame| self.has_to_wait(frame, cx)))
+        {
+            self.trailers = Some(trailers);
             return Poll::Pending;
         }
-        let Poll::Ready(mut frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
-            if let Some(stream_backlog) = &self.stream_backlog {
-                stream_backlog.wait_for_app();
-            }
-            return Poll::Pending;
-        };
         match &mut frame {
             Some(Err(error)) => self.fail(error),
             Some(Ok(frame)) => {
@@ -236,7 +262,8 @@ impl Body for AppResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.trailers.is_none()
+            && self.inner.is_end_stream()
             && !self.stream_backlog.as_ref().is_some_and(|stream_backlog| stream_backlog.holds_end_back())
     }
 

@@ -274,7 +274,12 @@ impl AsyncWrite for SharedStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.locked().stream).poll_flush(cx)
+        let guarded = &mut *self.locked();
+        let flushed = Pin::new(&mut guarded.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            guarded.backlog.note_sent();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

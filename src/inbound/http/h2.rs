@@ -1,7 +1,7 @@
 //! A client's connection that speaks HTTP/2.
 
 use std::convert::Infallible;
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -158,10 +158,14 @@ async fn serve_requests(
         if let Some(reason) = refused {
             // At once: what judges and forwards a request takes more than its answer, and so does what it says.
             let response = refuse_unjudged(&connection, &request.into_parts().0, reason);
-            stream_backlog.begin();
-            return Box::pin(ready(Ok(response)));
+            let backlog = Arc::clone(backlog);
+            return Box::pin(async move {
+                backlog.wait_for_turn(response.headers()).await;
+                stream_backlog.begin();
+                Ok(response)
+            });
         }
-        let begun = Arc::clone(&stream_backlog);
+        let (begun, backlog) = (Arc::clone(&stream_backlog), Arc::clone(backlog));
         // What was never taken of earlier requests is gone with them.
         if connection.idle_since().is_some() {
             waiting.clear();
@@ -178,6 +182,7 @@ async fn serve_requests(
                 waiting_frames,
             };
             let response = answer(&connection, request, arrival).await;
+            backlog.wait_for_turn(response.headers()).await;
             begun.begin();
             Ok::<_, Infallible>(response)
         })

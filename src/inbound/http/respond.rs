@@ -1,5 +1,6 @@
 //! The app's answer, as it is given to the client.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use http_body_util::{Either, Full};
@@ -139,6 +140,9 @@ async fn hold_stream_head(
     exchange: &AppExchange,
 ) -> Result<(), BudgetExceeded> {
     let room = stream_backlog.head_room(fields);
+    if room > 0 {
+        poll_fn(|cx| stream_backlog.poll_turn(cx)).await;
+    }
     let mut waiting = exchange.guard.connection().service.budgets.waiting_heads.reservation();
     let hold = || {
         let given = exchange.app.part().pass_head_to_stream(stream_backlog.is_only())?;

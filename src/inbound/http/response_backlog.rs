@@ -6,10 +6,12 @@
 //! matters: until then it can be reset.
 
 mod executor;
+mod heads;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::HeaderMap;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 
 pub(super) use executor::StreamExecutor;
 
+use self::heads::{UnsentHead, UnsentHeads};
 use super::validate::{head_length, head_map, head_text};
 use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 use crate::http::CountedBytes;
@@ -38,6 +41,7 @@ const ENDED_EARLY: usize = 64 * 1024;
 pub(super) struct ResponseBacklog {
     budget: Arc<MemoryBudget>,
     kept: AtomicUsize,
+    unsent_heads: UnsentHeads,
     /// It has become more than a connection may keep for as long as it likes.
     pub(super) grew: Notify,
     /// It is the socket that takes nothing.
@@ -121,6 +125,7 @@ struct ReservedValue {
     bytes: Bytes,
     /// Given back with it.
     _reservation: Reservation,
+    _unsent: UnsentHead,
 }
 
 impl AsRef<[u8]> for ReservedValue {
@@ -135,6 +140,7 @@ impl ResponseBacklog {
         Self {
             budget: Arc::clone(budget),
             kept: AtomicUsize::new(0),
+            unsent_heads: UnsentHeads::new(budget),
             grew: Notify::new(),
             is_blocked: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
@@ -153,6 +159,20 @@ impl ResponseBacklog {
     pub(super) fn is_being_taken(&self, delivered: u64, limit: Option<Duration>) -> bool {
         let is_left = self.kept.load(Ordering::Relaxed) > 0 || self.is_blocked.load(Ordering::Relaxed);
         is_left && self.progress.lock().unwrap_or_else(PoisonError::into_inner).goes_on(delivered, limit)
+    }
+
+    /// All that h2 has written was sent.
+    pub(super) fn note_sent(&self) {
+        self.unsent_heads.note_sent();
+    }
+
+    /// Hands on an answer with a head of these `fields`, once those before it are on their way, where somebody counts.
+    pub(super) async fn wait_for_turn(&self, fields: &HeaderMap) {
+        // Longer ones have had their turn.
+        if self.budget.limit().is_some() && head_length(fields) <= FREE_HEAD {
+            poll_fn(|cx| self.unsent_heads.poll_turn(cx)).await;
+            self.unsent_heads.add_short(head_text(fields));
+        }
     }
 
     /// Whether others need the memory.
@@ -288,7 +308,7 @@ impl StreamBacklog {
             true => reservation.set(room),
             false => reservation.try_resize_beside_others(room, self.is_only())?,
         }
-        hold_with(fields, reservation);
+        self.hold_with(fields, reservation);
         Ok(())
     }
 
@@ -297,8 +317,33 @@ impl StreamBacklog {
         if room > 0 {
             let mut reservation = self.backlog.budget.reservation();
             reservation.set(room);
-            hold_with(trailers, reservation);
+            self.hold_with(trailers, reservation);
         }
+    }
+
+    /// The longest of the `fields` holds the `reservation`, and is let go of with the rest.
+    fn hold_with(&self, fields: &mut HeaderMap, reservation: Reservation) {
+        let unsent = UnsentHead::new(&self.backlog, head_text(fields));
+        if let Some(longest) = fields.values_mut().max_by_key(|value| value.len()) {
+            let bytes = Bytes::copy_from_slice(longest.as_bytes());
+            let held = Bytes::from_owner(ReservedValue { bytes, _reservation: reservation, _unsent: unsent });
+            if let Ok(mut value) = HeaderValue::from_maybe_shared(held) {
+                // What is not is kept to compress later heads by (RFC 7541, 7.1.3), and the room with it.
+                value.set_sensitive(true);
+                *longest = value;
+            }
+        }
+    }
+
+    /// Ready once a long head may be handed on.
+    pub(super) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        self.backlog.unsent_heads.poll_turn(cx)
+    }
+
+    /// The same for long trailers, which nothing is to keep from being sent then: the body is gone.
+    pub(super) fn poll_trailers(&self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_kept(cx, 1));
+        self.poll_turn(cx)
     }
 
     /// Whether it is the only stream of its connection.
@@ -342,19 +387,6 @@ impl StreamBacklog {
     /// Whether the client has left no room for too long.
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Relaxed)
-    }
-}
-
-/// The longest of the `fields` holds the `reservation`, and is let go of with the rest.
-fn hold_with(fields: &mut HeaderMap, reservation: Reservation) {
-    if let Some(longest) = fields.values_mut().max_by_key(|value| value.len()) {
-        let bytes = Bytes::copy_from_slice(longest.as_bytes());
-        let held = Bytes::from_owner(ReservedValue { bytes, _reservation: reservation });
-        if let Ok(mut value) = HeaderValue::from_maybe_shared(held) {
-            // What is not is kept to compress later heads by (RFC 7541, 7.1.3), and the room with it.
-            value.set_sensitive(true);
-            *longest = value;
-        }
     }
 }
 

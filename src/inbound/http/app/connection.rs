@@ -17,7 +17,7 @@ use super::stream::ResettingStream;
 use super::totals::{AppTotals, CountedConnection};
 use crate::budget::MemoryBudget;
 use crate::config::AppProtocol;
-use crate::http::stream_memory::{APP_CONNECTION_WINDOW, app_stream_window};
+use crate::http::stream_memory::{APP_CONNECTION_WINDOW, app_stream_window, header_table_size};
 use crate::http::{MAX_ANSWER_HEAD, MAX_RESPONSE_FIELDS, PartSize, RequestBody, UnsentBytes, UntakenFrames};
 use crate::io::{AppStream, ByteMeter, MeteredStream, OwnedTask};
 
@@ -97,7 +97,8 @@ impl AppConnection {
                 builder
                     .initial_stream_window_size(app_stream_window(budget.limit()))
                     .initial_connection_window_size(APP_CONNECTION_WINDOW)
-                    .max_header_list_size(MAX_ANSWER_HEAD as u32);
+                    .max_header_list_size(MAX_ANSWER_HEAD as u32)
+                    .header_table_size(header_table_size(budget.limit()));
                 let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
                 let driver = OwnedTask::spawn(async move { drop(connection.await) });
                 Ok(Self {
@@ -142,6 +143,11 @@ impl AppConnection {
     /// What is read of an answer at a time.
     pub(in crate::inbound::http) fn part(&self) -> &PartSize {
         &self.part
+    }
+
+    /// Whether there is something that its trailers hold.
+    pub(in crate::inbound::http) fn holds_trailers(&self) -> bool {
+        self.part.holds_trailers() || self.untaken.holds_trailers()
     }
 
     /// The trailers of its answer are taken: the room that they have had, in bytes, which is given back by this.

@@ -1,0 +1,142 @@
+//! Heads and trailers of answers that were handed to h2 and were not sent: h2 writes all of them to one buffer, which doubles for each that finds no
+//! room in it, and stays as large as it was as long as the connection is there.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::ResponseBacklog;
+use crate::budget::{MemoryBudget, Reservation};
+use crate::http::stream_memory::HEAD_COPIES;
+
+/// So many bytes of them may be on their way while one more is handed on: what h2 has room for from the beginning.
+const ENOUGH: usize = 16 * 1024;
+
+/// Those of one connection.
+#[derive(Debug)]
+pub(super) struct UnsentHeads {
+    /// What is on its way, in bytes, where somebody counts.
+    bytes: AtomicUsize,
+    state: Mutex<UnsentState>,
+}
+
+#[derive(Debug)]
+struct UnsentState {
+    /// Bytes that h2 has written to its buffer.
+    encoded: usize,
+    /// What they take of the memory.
+    reservation: Reservation,
+    /// Wait until there are fewer.
+    waiting: Vec<Waker>,
+}
+
+/// A head that h2 has, or trailers.
+#[derive(Debug)]
+pub(super) struct UnsentHead {
+    backlog: Arc<ResponseBacklog>,
+    bytes: usize,
+}
+
+impl UnsentHead {
+    /// One of so many `bytes`, as long as h2 has it as it was handed on.
+    pub(super) fn new(backlog: &Arc<ResponseBacklog>, bytes: usize) -> Self {
+        backlog.unsent_heads.bytes.fetch_add(bytes, Ordering::AcqRel);
+        Self { backlog: Arc::clone(backlog), bytes }
+    }
+}
+
+impl Drop for UnsentHead {
+    fn drop(&mut self) {
+        // It was written to the buffer, or its stream was reset, and h2 sends what there is then.
+        self.backlog.unsent_heads.state().encode(self.bytes);
+    }
+}
+
+impl UnsentState {
+    fn encode(&mut self, bytes: usize) {
+        self.encoded += bytes;
+        self.reservation.set(HEAD_COPIES * self.encoded.saturating_sub(ENOUGH));
+    }
+}
+
+impl UnsentHeads {
+    /// None yet. What they take is of `budget`.
+    pub(super) fn new(budget: &Arc<MemoryBudget>) -> Self {
+        let state = UnsentState { encoded: 0, reservation: budget.reservation(), waiting: Vec::new() };
+        Self { bytes: AtomicUsize::new(0), state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, UnsentState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_turn(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) < ENOUGH
+    }
+
+    /// Ready once one more may be handed on.
+    pub(super) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.has_turn() {
+            return Poll::Ready(());
+        }
+        let mut state = self.state();
+        // Some may have been sent meanwhile.
+        if self.has_turn() {
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// One of so few `bytes` is handed on that nobody follows it further.
+    pub(super) fn add_short(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.state().encode(bytes);
+    }
+
+    /// All that h2 had written to its buffer was sent.
+    pub(super) fn note_sent(&self) {
+        if self.bytes.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut state = self.state();
+        self.bytes.fetch_sub(state.encoded, Ordering::AcqRel);
+        state.encoded = 0;
+        state.reservation.set(0);
+        if self.has_turn() {
+            state.waiting.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budgets;
+
+    fn backlog() -> Arc<ResponseBacklog> {
+        Arc::new(ResponseBacklog::new(&Budgets::new(None, Some(1 << 20)).backlogs))
+    }
+
+    #[test]
+    fn the_next_head_has_to_wait_until_enough_of_those_before_it_was_sent() {
+        let backlog = backlog();
+        let heads = &backlog.unsent_heads;
+        let is_free = || heads.poll_turn(&Context::from_waker(Waker::noop())).is_ready();
+        heads.add_short(ENOUGH - 1);
+        assert!(is_free() && backlog.budget.held() == 0, "every connection has room for that");
+        let long = UnsentHead::new(&backlog, 3 * ENOUGH);
+        assert!(!is_free() && !is_free());
+        assert_eq!(heads.state().waiting.len(), 1, "whoever asks again waits once");
+        heads.note_sent();
+        assert!(!is_free(), "h2 has not written it yet");
+        drop(long);
+        assert!(!is_free());
+        assert_eq!(backlog.budget.held(), HEAD_COPIES * 2 * ENOUGH);
+        heads.note_sent();
+        assert!(is_free() && backlog.budget.held() == 0);
+        assert!(heads.state().waiting.is_empty());
+    }
+}
