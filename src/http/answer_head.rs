@@ -16,15 +16,16 @@ pub(super) struct AnswerHead {
 impl AnswerHead {
     /// Reads its next `line`, of which the end may be there or not. Whether it was the last one.
     pub(super) fn read_line(&mut self, line: &[u8]) -> bool {
-        // One letter tells most lines from those that matter.
+        // Two letters tell most lines from those that matter: every answer pays for this.
+        let is_at = |at: usize, letter: u8| line.get(at).is_some_and(|byte| byte.eq_ignore_ascii_case(&letter));
         match line.first() {
             Some(b'h' | b'H') if self.status.is_none() && line.starts_with(ANSWER) => self.status = status(line),
-            Some(b'c' | b'C') => {
+            Some(b'c' | b'C') if is_at(8, b'l') => {
                 if let Some(value) = field(line, b"content-length:") {
                     self.length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
                 }
             }
-            Some(b't' | b'T') => {
+            Some(b't' | b'T') if is_at(9, b'e') => {
                 if let Some(value) = field(line, b"transfer-encoding:") {
                     self.chunked = value.to_ascii_lowercase().ends_with(b"chunked");
                 }
