@@ -14,7 +14,7 @@
 //! | trailers that the app has not taken | [`HEAD_GROWTH`] times what came of them | as they come, beyond [`FREE_TRAILERS`] each (`WaitingFrames`) |
 //! | heads of answers that the client has not taken | [`MAX_STREAMS`] · [`HEAD_COPIES`] · 64 KiB | as they are handed to h2, beyond [`FREE_HEAD`] each (`StreamBacklog`) |
 //! | trailers of answers that the client has not taken | [`HEAD_COPIES`] times what came of them, and [`FIELD_MEMORY`] for each field; [`TRAILER_GROWTH`] times over h2c | as they come, beyond [`FREE_ANSWER_TRAILERS`] or [`FREE_H2C_TRAILERS`] each (`TrailerRoom`) |
-//! | heads and trailers of answers that h2 has written and not sent | [`HEAD_COPIES`] times their length, one beyond 16 KiB at a time | as they are written (`UnsentHeads`) |
+//! | heads and trailers of answers that h2 has written and not sent | [`HEAD_COPIES`] times their length, one long one at a time, and short ones of 16 KiB | as they are written (`UnsentHeads`) |
 //! | answers that the client has not taken | [`MAX_STREAMS`] · [`max_send_buffer`] | as they are read from the app (`ResponseBacklog`) |
 //! | parts of answers that the client has not taken | [`MAX_STREAMS`] · [`max_answer_parts`] · [`PART_SLOT`] | with those |
 //!

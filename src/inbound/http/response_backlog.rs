@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 pub(super) use executor::StreamExecutor;
 
-use self::heads::{UnsentHead, UnsentHeads};
+use self::heads::{ENOUGH, ENOUGH_FOR_LONG, UnsentHead, UnsentHeads};
 use super::validate::{head_length, head_map, head_text};
 use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 use crate::http::CountedBytes;
@@ -170,7 +170,7 @@ impl ResponseBacklog {
     pub(super) async fn wait_for_turn(&self, fields: &HeaderMap) {
         // Longer ones have had their turn.
         if self.budget.limit().is_some() && head_length(fields) <= FREE_HEAD {
-            poll_fn(|cx| self.unsent_heads.poll_turn(cx)).await;
+            poll_fn(|cx| self.unsent_heads.poll_turn(ENOUGH, cx)).await;
             self.unsent_heads.add_short(head_text(fields));
         }
     }
@@ -337,7 +337,8 @@ impl StreamBacklog {
 
     /// Ready once a long head may be handed on.
     pub(super) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
-        self.backlog.unsent_heads.poll_turn(cx)
+        let enough = if self.backlog.is_under_pressure() { ENOUGH_FOR_LONG } else { ENOUGH };
+        self.backlog.unsent_heads.poll_turn(enough, cx)
     }
 
     /// The same for long trailers, which nothing is to keep from being sent then: the body is gone.

@@ -9,8 +9,11 @@ use super::ResponseBacklog;
 use crate::budget::{MemoryBudget, Reservation};
 use crate::http::stream_memory::HEAD_COPIES;
 
-/// So many bytes of them may be on their way while one more is handed on: what h2 has room for from the beginning.
-const ENOUGH: usize = 16 * 1024;
+/// So many bytes of them may be on their way while a short one is handed on: what h2 has room for from the beginning.
+pub(super) const ENOUGH: usize = 16 * 1024;
+
+/// The same for a long one while memory is short: h2 writes 16 KiB of it at a time, so its buffer doubles once.
+pub(super) const ENOUGH_FOR_LONG: usize = 4 * 1024;
 
 /// Those of one connection.
 #[derive(Debug)]
@@ -70,18 +73,15 @@ impl UnsentHeads {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_turn(&self) -> bool {
-        self.bytes.load(Ordering::Acquire) < ENOUGH
-    }
-
-    /// Ready once one more may be handed on.
-    pub(super) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.has_turn() {
+    /// Ready once one more may be handed on: as soon as fewer than `enough` bytes are on their way.
+    pub(super) fn poll_turn(&self, enough: usize, cx: &Context<'_>) -> Poll<()> {
+        let has_turn = || self.bytes.load(Ordering::Acquire) < enough;
+        if has_turn() {
             return Poll::Ready(());
         }
         let mut state = self.state();
         // Some may have been sent meanwhile.
-        if self.has_turn() {
+        if has_turn() {
             return Poll::Ready(());
         }
         if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -105,9 +105,7 @@ impl UnsentHeads {
         self.bytes.fetch_sub(state.encoded, Ordering::AcqRel);
         state.encoded = 0;
         state.reservation.set(0);
-        if self.has_turn() {
-            state.waiting.drain(..).for_each(Waker::wake);
-        }
+        state.waiting.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -124,9 +122,13 @@ mod tests {
     fn the_next_head_has_to_wait_until_enough_of_those_before_it_was_sent() {
         let backlog = backlog();
         let heads = &backlog.unsent_heads;
-        let is_free = || heads.poll_turn(&Context::from_waker(Waker::noop())).is_ready();
-        heads.add_short(ENOUGH - 1);
+        let is_free_for = |enough| heads.poll_turn(enough, &Context::from_waker(Waker::noop())).is_ready();
+        let is_free = || is_free_for(ENOUGH);
+        heads.add_short(ENOUGH_FOR_LONG - 1);
+        assert!(is_free_for(ENOUGH_FOR_LONG));
+        heads.add_short(ENOUGH - ENOUGH_FOR_LONG);
         assert!(is_free() && backlog.budget.held() == 0, "every connection has room for that");
+        assert!(!is_free_for(ENOUGH_FOR_LONG));
         let long = UnsentHead::new(&backlog, 3 * ENOUGH);
         assert!(!is_free() && !is_free());
         assert_eq!(heads.state().waiting.len(), 1, "whoever asks again waits once");
