@@ -32,8 +32,8 @@ impl AwaitedRoom {
         Self { reservation: budget.reservation(), overdraft: None, wait: None }
     }
 
-    /// Ready once `room` bytes are reserved in all, as [`Self::poll_reserve_within`]. Those who have a part in hand might wait for each other: one at a time is given what it needs
-    /// however little there is, until [`Self::settle`].
+    /// Ready once `room` bytes are reserved in all, as [`Self::poll_reserve_within`]. Those who have a part in hand might wait for each other: one at a
+    /// time is given what it needs however little there is, until [`Self::settle`].
     ///
     /// # Errors
     /// There was no room for too long ([`io::ErrorKind::OutOfMemory`]): `why` says for what.
@@ -57,7 +57,7 @@ impl AwaitedRoom {
         self.reservation.bytes() >= room || self.reservation.try_resize_for_first(room).is_ok()
     }
 
-    /// Ready once `room` bytes are reserved in all.
+    /// Ready once `room` bytes are reserved in all, within what there is: for what a client may keep as long as it likes.
     ///
     /// # Errors
     /// There was no room for too long ([`io::ErrorKind::OutOfMemory`]): `why` says for what.
