@@ -135,6 +135,12 @@ impl PartSize {
         self.answer().map_or(0, |mut answer| answer.trailers.take())
     }
 
+    /// Whether the buffer that the answer was read into is larger than most, where somebody counts.
+    pub(crate) fn has_grown(&self) -> bool {
+        // A stream begins with one doubling.
+        self.answer().is_some_and(|answer| answer.head.is_long() || self.0.doublings.load(Ordering::Relaxed) > 1)
+    }
+
     /// Nothing of a message is held any more. Whether nothing was read behind it that nobody has seen.
     pub(crate) fn end_answer(&self) -> bool {
         self.shrink();

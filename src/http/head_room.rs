@@ -53,6 +53,11 @@ impl HeadRoom {
         self.room.reservation.set(COPIES * self.over());
     }
 
+    /// Whether there was one, of which something is held, for which not every connection has room.
+    pub(super) fn is_long(&self) -> bool {
+        self.over() > 0
+    }
+
     /// Bytes of it beyond those that are free.
     fn over(&self) -> usize {
         self.whole.saturating_sub(FREE_ANSWER_HEAD)

@@ -7,6 +7,7 @@ mod body_lookahead;
 mod body_part;
 mod certain_path;
 mod chunk_scan;
+mod continue_gate;
 mod counted_bytes;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod differential;

@@ -11,23 +11,22 @@ use std::{io, mem};
 
 use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::body_part::PartSize;
+use super::continue_gate::{ContinueGate, ContinueOpener};
 use super::unread_body::{discard_for_a_moment, discard_to_end, wait_for_end};
 use super::unsent_bytes::{BodyPace, UnsentBytes};
 use super::waiting_frames::WaitingFrames;
 
-/// A server that does not say whether it wants the body is sent it after so long (RFC 9110, 10.1.1).
-const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-
 /// The body of a request on its way to whoever answers it.
+///
+/// It is handed to hyper's clients in a box: they keep room for 32 requests on each connection, as large as they are.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// `None`: there is none.
     inner: Option<Incoming>,
-    gate: ContinueState,
+    gate: ContinueGate,
     silence: Option<ReadTimeout>,
     /// The longest that it may be, in bytes.
     limit: Option<u64>,
@@ -36,9 +35,9 @@ pub(crate) struct RequestBody {
     keeps_rest: bool,
     /// What is read at a time of where it comes from.
     source: PartSize,
-    /// How it goes on from there.
     /// Counts those of its frames that wait, over HTTP/2.
     waiting: Option<WaitingFrames>,
+    /// How it goes on from there.
     pace: Option<BodyPace>,
     progress: Arc<BodyProgress>,
 }
@@ -141,17 +140,6 @@ impl BodyProgress {
     }
 }
 
-/// Whoever sends a body may ask whether it is wanted: then it is not read before that was said.
-#[derive(Debug)]
-enum ContinueState {
-    /// It is sent.
-    Open,
-    /// It waits for the answer, or for so long.
-    Waiting { opened: oneshot::Receiver<()>, timer: Pin<Box<Sleep>> },
-    /// Something else was answered: it is not wanted.
-    Closed,
-}
-
 /// How long nothing may come.
 #[derive(Debug)]
 struct ReadTimeout {
@@ -170,7 +158,7 @@ impl RequestBody {
         let progress = BodyProgress { is_done, ..BodyProgress::default() };
         Self {
             inner,
-            gate: ContinueState::Open,
+            gate: ContinueGate::Open,
             silence: None,
             limit: None,
             filter_trailers,
@@ -188,7 +176,7 @@ impl RequestBody {
         let progress = Arc::new(progress);
         Self {
             inner: None,
-            gate: ContinueState::Open,
+            gate: ContinueGate::Open,
             silence: None,
             limit: None,
             filter_trailers: |_| (),
@@ -211,12 +199,12 @@ impl RequestBody {
         self.waiting = Some(waiting);
     }
 
-    /// It is held back until what is given here is used, or for a while.
-    pub(crate) fn hold_back(&mut self) -> oneshot::Sender<()> {
-        let (open, opened) = oneshot::channel();
+    /// It is held back until what is given here is opened, or for a while.
+    pub(crate) fn hold_back(&mut self) -> ContinueOpener {
+        let (gate, opener) = ContinueGate::closed_for_now();
         self.progress.is_held_back.store(true, Ordering::Release);
-        self.gate = ContinueState::Waiting { opened, timer: Box::pin(sleep(CONTINUE_WAIT)) };
-        open
+        self.gate = gate;
+        opener
     }
 
     /// It is read by parts of `source`.
@@ -276,22 +264,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        match &mut self.gate {
-            ContinueState::Open => {}
-            ContinueState::Closed => return Poll::Pending,
-            ContinueState::Waiting { opened, timer } => match Pin::new(opened).poll(cx) {
-                Poll::Ready(Ok(())) => self.gate = ContinueState::Open,
-                // The sender is dropped with the question.
-                Poll::Ready(Err(_)) => {
-                    self.gate = ContinueState::Closed;
-                    return Poll::Pending;
-                }
-                Poll::Pending => {
-                    ready!(timer.as_mut().poll(cx));
-                    self.gate = ContinueState::Open;
-                }
-            },
-        }
+        ready!(self.gate.poll_open(cx));
         self.progress.is_held_back.store(false, Ordering::Release);
         if let Some(pace) = &self.pace {
             ready!(pace.poll_room(cx));

@@ -128,12 +128,8 @@ async fn establish(
         let mut selected =
             server_configs.select(&hello).map_err(|error| ConnectionError::Handshake(HandshakeError::Failed(error)))?;
         // HTTP/1.1 has room where HTTP/2 has none.
-        if let Some(http) = &service.http
-            && !has_place(&service.budgets.streams)
-            && selected.withhold(&hello, b"h2")
-        {
-            http.count_downgrade();
-        }
+        let is_downgraded =
+            service.http.is_some() && !has_place(&service.budgets.streams) && selected.withhold(&hello, b"h2");
         let Selected { config, verifier } = selected;
         let may_send = || !early.as_ref().is_some_and(AppStream::is_reset);
         let may_hold = |bytes| held.try_resize(HANDSHAKE_OVERHEAD_BYTES + bytes);
@@ -146,6 +142,9 @@ async fn establish(
             Err(error) => return Err(error.into()),
         };
         entry.set_negotiated(negotiated, began.elapsed());
+        if let Some(http) = service.http.as_ref().filter(|_| is_downgraded) {
+            http.count_downgrade();
+        }
         let decision = match verifier.as_deref().and_then(ClientVerifier::verdict) {
             Some(decision) => decision.clone(),
             // Nothing was shown in this handshake. A session that resumes is asked anew, like any other.

@@ -129,7 +129,9 @@ impl AppConnections {
             // There is seldom a second one.
             waiting.idle.reserve_exact(1);
         }
-        waiting.idle.push((WaitingConnection::Open(connection), now));
+        let has_grown = connection.has_grown;
+        let connection = WaitingConnection::Open(connection);
+        waiting.idle.push((if has_grown { connection.rest() } else { connection }, now));
         // As long as requests follow one upon the other nobody is woken for each.
         if waiting.next_look.is_none_or(|at| at > now + REST_AFTER) {
             drop(waiting);
@@ -210,5 +212,67 @@ impl IdleConnections {
             self.idle = Vec::new();
         }
         next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+
+    use http_body_util::BodyExt;
+    use hyper::Request;
+
+    use super::*;
+    use crate::budget::Budgets;
+    use crate::config::{AppAddr, AppReady};
+    use crate::http::RequestBody;
+
+    /// An app with one connection, on which it answers with heads of about so many bytes.
+    fn app_with_heads(heads: [usize; 3]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for head in heads {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
+                }
+                write!(stream, "HTTP/1.1 200 OK\r\nLong: {}\r\nContent-Length: 2\r\n\r\nok", "x".repeat(head)).unwrap();
+            }
+        });
+        addr
+    }
+
+    /// Whether the connection that has carried each answer rests at once, with memory for heads limited to `limit`.
+    async fn rests_at_once(limit: Option<u64>) -> [bool; 3] {
+        let budget = Budgets::new(None, limit).backlogs;
+        let addr = AppAddr::Tcp(app_with_heads([100, 20_000, 100]));
+        let upstream = Upstream::new(addr, Duration::from_secs(10), AppReady::Off, None);
+        let apps =
+            AppConnections::new(Arc::new(upstream), AppProtocol::Http1, Vec::new(), None, Duration::from_secs(60));
+        let mut rests = [false; 3];
+        for (turn, rests) in rests.iter_mut().enumerate() {
+            let mut app = apps.take(false, &budget).await.unwrap();
+            assert_eq!(app.is_reused, turn > 0, "there is one connection");
+            let request = Request::get("/").header("Host", "app").body(Box::new(RequestBody::none())).unwrap();
+            let answer = app.send(request).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
+            assert!(app.end_answer());
+            apps.put(app);
+            *rests = matches!(apps.waiting().idle.as_slice(), [(WaitingConnection::Resting(..), _)]);
+        }
+        rests
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_a_long_head_came_by_rests_at_once_where_memory_is_limited_and_carries_the_next_request()
+    {
+        assert_eq!(rests_at_once(Some(4 << 20)).await, [false, true, false]);
+        assert_eq!(rests_at_once(None).await, [false; 3]);
     }
 }

@@ -13,7 +13,7 @@ use hyper::{Response, StatusCode};
 use super::app::AppConnection;
 use super::connection::RequestGuard;
 use super::fields::filter_response_trailers;
-use super::response_backlog::{ResponseBytes, StreamBacklog};
+use super::response_backlog::{ResponseBytes, StreamBacklog, Turn};
 use crate::budget::Reservation;
 use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, io_cause, is_malformed};
 use crate::telemetry::{RequestLogEntry, RequestReason};
@@ -31,6 +31,7 @@ pub(super) struct AppResponseBody {
     stream_backlog: Option<Arc<StreamBacklog>>,
     /// Long trailers that wait for the client.
     trailers: Option<Frame<Bytes>>,
+    turn: Turn,
     /// What was said of an answer that is whole, over HTTP/2, where it may still have to wait for room.
     whole: Option<RequestLogEntry>,
     /// The request's, of which something may be unread until the answer was sent.
@@ -151,6 +152,7 @@ impl AppResponseBody {
             exchange: Some(Box::new(exchange)),
             stream_backlog,
             trailers: None,
+            turn: Turn::default(),
             whole: None,
             request_body,
             memory: None,
@@ -164,7 +166,7 @@ impl AppResponseBody {
     /// The answer is whole: the app's connection waits for the next request.
     fn complete(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
-        let AppExchange { app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
+        let AppExchange { mut app, mut entry, request_body, may_reuse, guard, memory, .. } = *exchange;
         self.memory = Some(memory);
         let is_clean = app.end_answer();
         entry.fields.transferred.up = request_body.bytes();
@@ -189,9 +191,11 @@ impl AppResponseBody {
     }
 
     /// Whether these are long trailers, which the client has to make room for first.
-    fn has_to_wait(&self, frame: &Frame<Bytes>, cx: &mut Context<'_>) -> bool {
+    fn has_to_wait(&mut self, frame: &Frame<Bytes>, cx: &mut Context<'_>) -> bool {
         let (Some(stream_backlog), Some(exchange)) = (&self.stream_backlog, &self.exchange) else { return false };
-        frame.is_trailers() && exchange.app.holds_trailers() && stream_backlog.poll_trailers(cx).is_pending()
+        frame.is_trailers()
+            && exchange.app.holds_trailers()
+            && stream_backlog.poll_trailers(&mut self.turn, cx).is_pending()
     }
 
     /// What the app says next, once there is room for it.

@@ -1,12 +1,11 @@
 //! A request on its way to the app: over which connection it goes, and when it goes once more.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::body::{AppExchange, ClientResponse, UnreadBody, app_failure, failure_of};
@@ -51,7 +50,7 @@ impl RequestForwarder<'_> {
     pub(super) async fn send(self, mut parts: Parts, body: Incoming, mut entry: RequestLogEntry) -> ClientResponse {
         let config = &self.connection.config;
         let backlogs = &self.connection.service.budgets.backlogs;
-        let mut body = RequestBody::new(body, filter_request_trailers);
+        let mut body = Box::new(RequestBody::new(body, filter_request_trailers));
         if let Some(part) = &self.part {
             body.read_by(part.clone());
         }
@@ -114,7 +113,10 @@ impl RequestForwarder<'_> {
             let copy = may_repeat.then(|| parts.clone());
             let request_body = body.progress();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
-            let request = gated_request(parts, body, gate);
+            let mut request = Request::from_parts(parts, body);
+            if let Some(gate) = gate {
+                gate.open_on_continue(&mut request);
+            }
             let received = BytesSince::now(app.meter());
             let answered = match config.app_timeout {
                 Some(limit) => match timeout(limit, app.send(request)).await {
@@ -161,7 +163,7 @@ impl RequestForwarder<'_> {
                 self.connection.counters.count_retry();
                 entry.fields.retried = true;
                 is_retry = true;
-                message = (copy, RequestBody::none());
+                message = (copy, Box::new(RequestBody::none()));
                 continue;
             }
             let is_broken = self.upgrade.is_some_and(UpgradeSlot::is_broken);
@@ -189,21 +191,4 @@ impl RequestForwarder<'_> {
 
 fn has_unknown_length(body: &RequestBody) -> bool {
     !body.is_end_stream() && body.size_hint().exact().is_none()
-}
-
-/// The request with this head and `body`, of which `gate` is opened once the app says that it wants it.
-fn gated_request(parts: Parts, body: RequestBody, gate: Option<oneshot::Sender<()>>) -> Request<RequestBody> {
-    let mut request = Request::from_parts(parts, body);
-    if let Some(gate) = gate {
-        let gate = Mutex::new(Some(gate));
-        hyper::ext::on_informational(&mut request, move |informed| {
-            // Others say nothing of the body.
-            let is_wanted = informed.status() == StatusCode::CONTINUE;
-            if let Some(gate) = gate.lock().ok().filter(|_| is_wanted).and_then(|mut gate| gate.take()) {
-                // A body that is gone is not waited for.
-                let _ = gate.send(());
-            }
-        });
-    }
-    request
 }

@@ -13,7 +13,7 @@ use super::body::{AppExchange, AppResponseBody, ClientResponse, LocalReplyBody, 
 use super::fields::may_be_response_trailer;
 use super::local_reply;
 use super::refuse::{NO_MEMORY, reject};
-use super::response_backlog::StreamBacklog;
+use super::response_backlog::{StreamBacklog, Turn};
 use super::upgrade::UpgradeSlot;
 use super::validate::{head_map, head_text};
 use crate::budget::{BudgetExceeded, Reservation};
@@ -141,7 +141,8 @@ async fn hold_stream_head(
 ) -> Result<(), BudgetExceeded> {
     let room = stream_backlog.head_room(fields);
     if room > 0 {
-        poll_fn(|cx| stream_backlog.poll_turn(cx)).await;
+        let mut turn = Turn::default();
+        poll_fn(|cx| stream_backlog.poll_turn(&mut turn, cx)).await;
     }
     let mut waiting = exchange.guard.connection().service.budgets.waiting_heads.reservation();
     let hold = || {

@@ -22,11 +22,12 @@ use tokio::time::Instant;
 
 pub(super) use executor::StreamExecutor;
 
+pub(super) use self::heads::Turn;
 use self::heads::{ENOUGH, ENOUGH_FOR_LONG, UnsentHead, UnsentHeads};
-use super::validate::{head_length, head_map, head_text};
+use super::validate::{encoded_text, head_length, head_map, head_text};
 use crate::budget::{BudgetExceeded, MemoryBudget, Reservation};
 use crate::http::CountedBytes;
-use crate::http::stream_memory::{FREE_HEAD, HEAD_COPIES, PART_SLOT, max_answer_parts};
+use crate::http::stream_memory::{FREE_HEAD, PART_SLOT, max_answer_parts};
 use crate::io::Transferred;
 use crate::relay::{BacklogWatch, MIN_BACKLOG_BYTES};
 
@@ -170,8 +171,9 @@ impl ResponseBacklog {
     pub(super) async fn wait_for_turn(&self, fields: &HeaderMap) {
         // Longer ones have had their turn.
         if self.budget.limit().is_some() && head_length(fields) <= FREE_HEAD {
-            poll_fn(|cx| self.unsent_heads.poll_turn(ENOUGH, cx)).await;
-            self.unsent_heads.add_short(head_text(fields));
+            let mut turn = Turn::default();
+            poll_fn(|cx| self.unsent_heads.poll_turn(&mut turn, ENOUGH, cx)).await;
+            self.unsent_heads.add_short(encoded_text(fields));
         }
     }
 
@@ -291,7 +293,7 @@ impl StreamBacklog {
         match head_length(fields) <= FREE_HEAD || self.backlog.budget.limit().is_none() {
             true => 0,
             // As it came and as it is written, and its map.
-            false => head_text(fields) * HEAD_COPIES + head_map(fields),
+            false => head_text(fields) + encoded_text(fields) + head_map(fields),
         }
     }
 
@@ -323,7 +325,7 @@ impl StreamBacklog {
 
     /// The longest of the `fields` holds the `reservation`, and is let go of with the rest.
     fn hold_with(&self, fields: &mut HeaderMap, reservation: Reservation) {
-        let unsent = UnsentHead::new(&self.backlog, head_text(fields));
+        let unsent = UnsentHead::new(&self.backlog, encoded_text(fields));
         if let Some(longest) = fields.values_mut().max_by_key(|value| value.len()) {
             let bytes = Bytes::copy_from_slice(longest.as_bytes());
             let held = Bytes::from_owner(ReservedValue { bytes, _reservation: reservation, _unsent: unsent });
@@ -335,16 +337,16 @@ impl StreamBacklog {
         }
     }
 
-    /// Ready once a long head may be handed on.
-    pub(super) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Ready once a long head may be handed on; `turn` is whoever waits for that.
+    pub(super) fn poll_turn(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<()> {
         let enough = if self.backlog.is_under_pressure() { ENOUGH_FOR_LONG } else { ENOUGH };
-        self.backlog.unsent_heads.poll_turn(enough, cx)
+        self.backlog.unsent_heads.poll_turn(turn, enough, cx)
     }
 
     /// The same for long trailers, which nothing is to keep from being sent then: the body is gone.
-    pub(super) fn poll_trailers(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_trailers(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.poll_kept(cx, 1));
-        self.poll_turn(cx)
+        self.poll_turn(turn, cx)
     }
 
     /// Whether it is the only stream of its connection.

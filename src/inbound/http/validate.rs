@@ -78,6 +78,17 @@ pub(super) fn head_text(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
+/// The same as HTTP/2 writes them, in bytes: h2 uses Huffman's code for all of them, also where that makes them longer (RFC 7541, Appendix B).
+pub(super) fn encoded_text(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + encoded_length(value.as_bytes())).sum()
+}
+
+/// The most that `text` takes in that code: four bytes for what has more than 13 bits in it, and one for all else, most of which has 5 to 8.
+fn encoded_length(text: &[u8]) -> usize {
+    let is_long = |byte: u8| !(b' '..b'{').contains(&byte) || matches!(byte, b'<' | b'\\' | b'^' | b'`');
+    text.len() + 3 * text.iter().filter(|byte| is_long(**byte)).count()
+}
+
 /// What the map of `fields` takes beside their names and values, in bytes. It stays where the head is written, for the next one.
 pub(super) fn head_map(fields: &HeaderMap) -> usize {
     fields.len() * FIELD_MEMORY
@@ -139,5 +150,20 @@ fn name_host(parts: &mut Parts, connection: &HttpConnection) -> Result<(), Reque
             parts.headers.insert(HOST, host);
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_longer_in_the_code_of_http2_than_as_text_counts_for_what_it_is_there() {
+        // With the bits that they have by RFC 7541, Appendix B.
+        for (text, bits) in [("azAZ09", 37), ("%-./:=_;,&*X", 83), (r"\\\", 57), ("{|}~", 53), ("ùù", 82)] {
+            assert!(encoded_length(text.as_bytes()) * 8 >= bits, "{text}");
+        }
+        assert_eq!(encoded_length(b"text/html; charset=utf-8"), 24);
+        assert_eq!(encoded_length(&[0xF9; 10]), 40);
     }
 }

@@ -31,7 +31,7 @@ pub(super) type Connection = TokioIo<MeteredStream<BacklogStream<EndpointStream>
 /// A connection to an endpoint, ready for a request. Dropping it cuts it off.
 #[derive(Debug)]
 pub(super) struct Channel {
-    pub(super) sender: SendRequest<HeldBody<RequestBody>>,
+    pub(super) sender: SendRequest<Box<HeldBody<RequestBody>>>,
     pub(super) meter: Arc<ByteMeter>,
     /// What is on its way to the endpoint.
     pub(super) backlog: BodyBacklog,
@@ -58,7 +58,7 @@ pub(super) struct ChannelOrigin {
 
 /// Moves the bytes of a connection, until it is closed or may not go on.
 async fn drive(
-    connection: http1::Connection<Connection, HeldBody<RequestBody>>,
+    connection: http1::Connection<Connection, Box<HeldBody<RequestBody>>>,
     dialler: Arc<Dialler>,
     origin: Arc<ChannelOrigin>,
 ) {

@@ -130,18 +130,10 @@ impl HttpClient {
             let copy = (may_be_repeated && (channel.is_reused || self.has_others())).then(|| parts.clone());
             let request_body = body.progress();
             let gate = (parts.headers.contains_key(EXPECT) && !body.is_end_stream()).then(|| body.hold_back());
-            let mut request = Request::from_parts(parts, HeldBody::new(body, channel.backlog.clone()));
+            let mut request = Request::from_parts(parts, Box::new(HeldBody::new(body, channel.backlog.clone())));
             self.name_host(request.headers_mut(), &channel, &mut entry);
             if let Some(gate) = gate {
-                let gate = std::sync::Mutex::new(Some(gate));
-                hyper::ext::on_informational(&mut request, move |informed| {
-                    // Others say nothing of the body.
-                    let is_wanted = informed.status() == StatusCode::CONTINUE;
-                    if let Some(gate) = gate.lock().ok().filter(|_| is_wanted).and_then(|mut gate| gate.take()) {
-                        // A body that is gone is not waited for.
-                        let _ = gate.send(());
-                    }
-                });
+                gate.open_on_continue(&mut request);
             }
             // Should the app go meanwhile, the entry knows what was carried.
             entry.fields.bytes_since = Some(BytesSince::now(&channel.meter));

@@ -45,12 +45,14 @@ pub(in crate::inbound::http) struct AppConnection {
     untaken: UntakenFrames,
     /// It has carried requests before.
     pub(in crate::inbound::http) is_reused: bool,
+    /// The last answer has left large buffers behind, for which nobody counts any more.
+    pub(super) has_grown: bool,
 }
 
 #[derive(Debug)]
 enum AppSender {
-    Http1(http1::SendRequest<RequestBody>, AppLeftover),
-    H2c(http2::SendRequest<RequestBody>),
+    Http1(http1::SendRequest<Box<RequestBody>>, AppLeftover),
+    H2c(http2::SendRequest<Box<RequestBody>>),
 }
 
 /// A connection to the app that waits for the next request.
@@ -109,6 +111,7 @@ impl AppConnection {
                     part: PartSize::default(),
                     untaken,
                     is_reused: false,
+                    has_grown: false,
                 })
             }
         }
@@ -132,7 +135,7 @@ impl AppConnection {
             }
         });
         let (sender, untaken) = (AppSender::Http1(sender, left), UntakenFrames::default());
-        Ok(Self { sender, driver, count_guard, unsent, part, untaken, is_reused: false })
+        Ok(Self { sender, driver, count_guard, unsent, part, untaken, is_reused: false, has_grown: false })
     }
 
     /// What is counted of it.
@@ -156,7 +159,8 @@ impl AppConnection {
     }
 
     /// Its answer is over, and nothing of it is held any more. Whether another request may follow: nothing was read that nobody has seen.
-    pub(in crate::inbound::http) fn end_answer(&self) -> bool {
+    pub(in crate::inbound::http) fn end_answer(&mut self) -> bool {
+        self.has_grown = self.part.has_grown();
         self.untaken.take_trailer_room();
         self.part.end_answer()
     }
@@ -179,8 +183,8 @@ impl AppConnection {
     /// With the request, if nothing of it was written.
     pub(in crate::inbound::http) async fn send(
         &mut self,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        mut request: Request<Box<RequestBody>>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Box<RequestBody>>>> {
         let meter = self.count_guard.meter();
         meter.limit_reading(matches!(self.sender, AppSender::Http1(..)).then_some(MAX_BEFORE_ANSWER));
         let answered = match &mut self.sender {
@@ -308,5 +312,17 @@ fn end_leftover(mut left: AppLeftover) {
     left.close();
     if let Ok(parts) = left.try_recv() {
         parts.io.into_inner().into_inner().end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_on_its_way_to_the_app_takes_little_more_than_its_head() {
+        let request = size_of::<Request<Box<RequestBody>>>();
+        // hyper keeps room for 32 of them, and for who waits for the answer to each, in 8 KiB.
+        assert!(request <= 232, "a request takes {request} bytes");
     }
 }
