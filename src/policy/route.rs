@@ -199,6 +199,11 @@ impl FromStr for RoutePath {
                 return wrong(what, &format!("leave out {mark} and what follows"));
             }
         }
+        if let Some(before) = before_pattern(text) {
+            let help =
+                format!("write {}, which means everything below it too, or a route for each path", quote(before));
+            return wrong("looks like a pattern, and routes have none".to_owned(), &help);
+        }
         match path::fold(text) {
             Ok(folded) if folded.is_changed() => {
                 let help = format!("write {}, to which it folds", quote(folded.as_str()));
@@ -211,6 +216,22 @@ impl FromStr for RoutePath {
             }
         }
     }
+}
+
+/// What stands before the first segment of `path` that other programs take for a pattern: `/a/*`, `/a/**`, `/a/{id}`, `/a/:id`. Taken as it stands it
+/// would be the path of hardly a request, and a shorter route decide on those that are meant.
+fn before_pattern(path: &str) -> Option<&str> {
+    let is_pattern = |segment: &str| {
+        segment.contains('*') || segment.starts_with(':') || (segment.contains('{') && segment.contains('}'))
+    };
+    let mut end = 0;
+    for segment in path.split('/').skip(1) {
+        if is_pattern(segment) {
+            return Some(if end == 0 { "/" } else { &path[..end] });
+        }
+        end += 1 + segment.len();
+    }
+    None
 }
 
 impl fmt::Display for RoutePath {

@@ -158,14 +158,13 @@ async fn serve_requests(
         if let Some(reason) = refused {
             // At once: what judges and forwards a request takes more than its answer, and so does what it says.
             let response = refuse_unjudged(&connection, &request.into_parts().0, reason);
-            let backlog = Arc::clone(backlog);
             return Box::pin(async move {
-                backlog.wait_for_turn(response.headers()).await;
+                stream_backlog.wait_for_turn(response.headers()).await;
                 stream_backlog.begin();
                 Ok(response)
             });
         }
-        let (begun, backlog) = (Arc::clone(&stream_backlog), Arc::clone(backlog));
+        let begun = Arc::clone(&stream_backlog);
         // What was never taken of earlier requests is gone with them.
         if connection.idle_since().is_some() {
             waiting.clear();
@@ -182,7 +181,7 @@ async fn serve_requests(
                 waiting_frames,
             };
             let response = answer(&connection, request, arrival).await;
-            backlog.wait_for_turn(response.headers()).await;
+            begun.wait_for_turn(response.headers()).await;
             begun.begin();
             Ok::<_, Infallible>(response)
         })

@@ -21,7 +21,7 @@ use crate::http::{
     BodyLookahead, BodyPace, FREE_ANSWER_HEAD, MAX_ANSWER_HEAD, ROOM_INTERVAL, ROOM_TIMEOUT, UnsentBytes,
     content_length, remove_from_response, response_head_length, response_problem, retain_trailer_names,
 };
-use crate::telemetry::RequestReason;
+use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// What is left to do once the app has answered.
 pub(super) struct ResponseContext<'a> {
@@ -70,7 +70,7 @@ impl ResponseContext<'_> {
             Some(stream_backlog) => {
                 exchange.app.part().begin_stream();
                 own_values(fields);
-                hold_stream_head(fields, stream_backlog, &exchange).await
+                hold_stream_head(fields, stream_backlog, &mut exchange).await
             }
             None => match self.unsent.as_ref().zip(over_free_head(fields)) {
                 Some((unsent, more)) => wait_for_room(|| unsent.hold_head(more, exchange.memory.budget()), None).await,
@@ -130,6 +130,20 @@ fn over_free_head(fields: &HeaderMap) -> Option<usize> {
     (length > FREE_ANSWER_HEAD).then(|| length.next_power_of_two() - FREE_ANSWER_HEAD)
 }
 
+/// A stream that is given up while it waits has that in its `entry`.
+struct StallNote<'a> {
+    stream_backlog: &'a StreamBacklog,
+    entry: &'a mut RequestLogEntry,
+}
+
+impl Drop for StallNote<'_> {
+    fn drop(&mut self) {
+        if self.stream_backlog.is_stalled() {
+            self.entry.set_reason(RequestReason::ClientStalled);
+        }
+    }
+}
+
 /// Sees to the room for a head with these `fields`, and for what it leaves behind, on its way to the stream with this backlog.
 ///
 /// # Errors
@@ -137,10 +151,11 @@ fn over_free_head(fields: &HeaderMap) -> Option<usize> {
 async fn hold_stream_head(
     fields: &mut HeaderMap,
     stream_backlog: &StreamBacklog,
-    exchange: &AppExchange,
+    exchange: &mut AppExchange,
 ) -> Result<(), BudgetExceeded> {
     let room = stream_backlog.head_room(fields);
     if room > 0 {
+        let _stall = StallNote { stream_backlog, entry: &mut exchange.entry };
         let mut turn = Turn::default();
         poll_fn(|cx| stream_backlog.poll_turn(&mut turn, cx)).await;
     }

@@ -98,6 +98,8 @@ pub(super) struct StreamBacklog {
     admission: Admission,
     /// Its answer waits for room.
     waits: AtomicBool,
+    /// Its head or its trailers wait for those before them.
+    waits_for_turn: AtomicBool,
     /// Parts of the answer that there was room for.
     parts: AtomicU64,
     /// Parts of its answer that are kept, and how many may be.
@@ -165,16 +167,6 @@ impl ResponseBacklog {
     /// All that h2 has written was sent.
     pub(super) fn note_sent(&self) {
         self.unsent_heads.note_sent();
-    }
-
-    /// Hands on an answer with a head of these `fields`, once those before it are on their way, where somebody counts.
-    pub(super) async fn wait_for_turn(&self, fields: &HeaderMap) {
-        // Longer ones have had their turn.
-        if self.budget.limit().is_some() && head_length(fields) <= FREE_HEAD {
-            let mut turn = Turn::default();
-            poll_fn(|cx| self.unsent_heads.poll_turn(&mut turn, ENOUGH, cx)).await;
-            self.unsent_heads.add_short(encoded_text(fields));
-        }
     }
 
     /// Whether others need the memory.
@@ -251,6 +243,7 @@ impl StreamBacklog {
             backlog: Arc::clone(backlog),
             admission,
             waits: AtomicBool::new(false),
+            waits_for_turn: AtomicBool::new(false),
             parts: AtomicU64::new(0),
             kept: AtomicUsize::new(0),
             max_kept: max_answer_parts(backlog.budget.limit()),
@@ -337,10 +330,29 @@ impl StreamBacklog {
         }
     }
 
+    /// Hands on an answer with a head of these `fields`, once those before it are on their way, where somebody counts.
+    pub(super) async fn wait_for_turn(&self, fields: &HeaderMap) {
+        // Longer ones have had their turn.
+        if self.backlog.budget.limit().is_some() && head_length(fields) <= FREE_HEAD {
+            let mut turn = Turn::default();
+            poll_fn(|cx| self.poll_turn_behind(&mut turn, ENOUGH, cx)).await;
+            self.backlog.unsent_heads.add_short(encoded_text(fields));
+        }
+    }
+
     /// Ready once a long head may be handed on; `turn` is whoever waits for that.
     pub(super) fn poll_turn(&self, turn: &mut Turn, cx: &mut Context<'_>) -> Poll<()> {
         let enough = if self.backlog.is_under_pressure() { ENOUGH_FOR_LONG } else { ENOUGH };
-        self.backlog.unsent_heads.poll_turn(turn, enough, cx)
+        self.poll_turn_behind(turn, enough, cx)
+    }
+
+    /// Its client makes room for it by reading what is before it.
+    fn poll_turn_behind(&self, turn: &mut Turn, enough: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.backlog.unsent_heads.poll_turn(turn, enough, cx);
+        if self.waits_for_turn.swap(polled.is_pending(), Ordering::Relaxed) && polled.is_ready() {
+            self.parts.fetch_add(1, Ordering::Relaxed);
+        }
+        polled
     }
 
     /// The same for long trailers, which nothing is to keep from being sent then: the body is gone.

@@ -130,7 +130,7 @@ fn a_route_whose_methods_others_of_its_path_have_is_shadowed() {
 #[test]
 fn a_path_is_read_as_requests_have_it() {
     let read = |text: &str| text.parse::<RoutePath>().map(|path| path.to_string());
-    for text in ["/", "*", "/a", "/a/", "/a;x", "/caf%C3%A9"] {
+    for text in ["/", "*", "/a", "/a/", "/a;x", "/caf%C3%A9", "/v1/x:cancel", "/a%2A", "/odata(1)"] {
         assert_eq!(read(text).unwrap(), text);
     }
     assert_eq!(read("/caf%c3%a9").unwrap(), "/caf%C3%A9");
@@ -149,6 +149,20 @@ fn a_path_is_read_as_requests_have_it() {
         ("/é", format!("is the path of no request: it has characters beyond ASCII that are not encoded; {plainly}")),
     ] {
         assert_eq!(read(text).unwrap_err().to_string(), format!("\"{text}\" {what}"), "{text}");
+    }
+    for (text, before) in [
+        ("/admin/**", "/admin"),
+        ("/admin/*", "/admin"),
+        ("/a/b/*.jpg", "/a/b"),
+        ("/a/{id}/b", "/a"),
+        ("/a/:id", "/a"),
+        ("/*", "/"),
+        ("/**/x", "/"),
+        ("/(.*)", "/"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        let meant = format!("write \"{before}\", which means everything below it too, or a route for each path");
+        assert_eq!(error, format!("\"{text}\" looks like a pattern, and routes have none; {meant}"));
     }
     let long = format!("/{}", "a".repeat(LONGEST_PATH));
     assert!(read(&long).unwrap_err().to_string().starts_with("longer than 2048 bytes"));

@@ -168,6 +168,11 @@ impl RequestLogEntry {
         self.end = Some(reason);
     }
 
+    /// It will have been closed for this `reason`, unless it is closed for another.
+    pub fn set_reason(&mut self, reason: RequestReason) {
+        self.end = Some(Some(reason));
+    }
+
     fn write(&self, reason: Option<RequestReason>) {
         let fields = &*self.fields;
         let took = self.age();

@@ -116,10 +116,12 @@ impl BacklogWait {
         let stream_backlog = &self.stream_backlog;
         let waits = stream_backlog.waits.load(Ordering::Relaxed);
         self.memory.note_waits(waits);
-        if !waits {
+        let waits_for_turn = stream_backlog.waits_for_turn.load(Ordering::Relaxed);
+        if !waits && !waits_for_turn {
             return Poll::Pending;
         }
-        if stream_backlog.admission == Admission::Refused && stream_backlog.backlog.is_under_pressure() {
+        let is_refused = stream_backlog.admission == Admission::Refused && !waits_for_turn;
+        if is_refused && stream_backlog.backlog.is_under_pressure() {
             // It was told so as far as its client lets us.
             stream_backlog.is_stalled.store(true, Ordering::Relaxed);
             return Poll::Ready(());

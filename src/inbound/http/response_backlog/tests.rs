@@ -85,22 +85,61 @@ async fn is_given_up(limit: Option<Duration>, budget: Option<u64>, pause: Durati
     let backlog = backlog(budget);
     let executor = StreamExecutor::new(limit, STREAM_OVER_HTTP1);
     let stream_backlog = executor.begin(&backlog);
-    let ended = Arc::new(Notify::new());
-    let end = NotifyOnDrop(Arc::clone(&ended));
-    executor.execute({
-        let stream_backlog = Arc::clone(&stream_backlog);
-        async move {
-            let _end = end;
-            stream_backlog.begin();
-            for _ in 0..10_000 {
-                let _part = stream_backlog.fill(Bytes::from_static(b"part"));
-                sleep(pause).await;
-            }
+    let answering = Arc::clone(&stream_backlog);
+    let is_ended = is_ended(&executor, watched, async move {
+        answering.begin();
+        for _ in 0..10_000 {
+            let _part = answering.fill(Bytes::from_static(b"part"));
+            sleep(pause).await;
         }
     });
-    let is_ended = tokio::time::timeout(watched, ended.notified()).await.is_ok();
+    let is_ended = is_ended.await;
     assert_eq!(stream_backlog.is_stalled(), is_ended);
     is_ended
+}
+
+/// Whether `answering`, by which `executor` answers the request that has begun last, is over within `watched`.
+async fn is_ended(
+    executor: &StreamExecutor,
+    watched: Duration,
+    answering: impl Future<Output = ()> + Send + 'static,
+) -> bool {
+    let ended = Arc::new(Notify::new());
+    let end = NotifyOnDrop(Arc::clone(&ended));
+    executor.execute(async move {
+        let _end = end;
+        answering.await;
+    });
+    tokio::time::timeout(watched, ended.notified()).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_stream_whose_head_waits_for_those_before_it_is_given_up_as_one_that_waits_for_room_is() {
+    let limit = Duration::from_millis(100);
+    for (is_long, is_sent) in [(false, false), (true, false), (false, true), (true, true)] {
+        let backlog = backlog(Some(1 << 20));
+        backlog.unsent_heads.add_short(ENOUGH);
+        let executor = StreamExecutor::new(Some(limit), STREAM_OVER_HTTP1);
+        let stream_backlog = executor.begin(&backlog);
+        let (answering, sending) = (Arc::clone(&stream_backlog), Arc::clone(&backlog));
+        let watched = if is_sent { 4 * limit } else { LONG };
+        let is_ended = is_ended(&executor, watched, async move {
+            let mut turn = Turn::default();
+            match is_long {
+                true => poll_fn(|cx| answering.poll_turn(&mut turn, cx)).await,
+                false => answering.wait_for_turn(&HeaderMap::new()).await,
+            }
+            // The app has the word.
+            sleep(LONG).await;
+        });
+        let (is_ended, ()) = tokio::join!(is_ended, async move {
+            if is_sent {
+                sleep(limit / 4).await;
+                sending.note_sent();
+            }
+        });
+        assert_eq!((is_ended, stream_backlog.is_stalled()), (!is_sent, !is_sent), "{is_long} {is_sent}");
+    }
 }
 
 const LONG: Duration = Duration::from_secs(600);
