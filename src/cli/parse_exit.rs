@@ -91,7 +91,8 @@ fn diagnostic(error: &clap::Error) -> Diagnostic {
             let elsewhere = options::OPTIONS.iter().find(|option| flag.strip_prefix("--") == Some(option.name));
             let elsewhere = elsewhere.and_then(|option| option.commands.first());
             let help = elsewhere.map(|command| format!("leave it out, or write vestibule {command}"));
-            let help = help.unwrap_or_else(|| or_usage(meant(ContextKind::SuggestedArg)));
+            let list = || "leave it out; --help lists the options".to_owned();
+            let help = help.or(meant(ContextKind::SuggestedArg)).unwrap_or_else(list);
             (option_name(&flag), "there is no such option here".to_owned(), help)
         }
         ErrorKind::UnknownArgument => {

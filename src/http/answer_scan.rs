@@ -6,7 +6,7 @@
 use memchr::memchr;
 
 use super::answer_head::AnswerHead;
-use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
+use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep, SizeRules};
 use super::stream_memory::{FIELD_MEMORY, HEAD_COPIES};
 
 /// What is looked at of a line, in bytes: none that says where an answer ends is longer.
@@ -59,7 +59,7 @@ impl AnswerScan {
                     }
                 }
                 Self::Chunks(scan) => {
-                    let (passed, step) = scan.step(bytes);
+                    let (passed, step) = scan.step(bytes, SizeRules::LENIENT);
                     bytes = &bytes[passed..];
                     *self = match step {
                         ChunkStep::Stay(ChunkScan::Trailers { .. }) => {
@@ -138,6 +138,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_size_of_a_chunk_that_hyper_reads_hides_the_trailers_behind_it() {
+        let trailers = "a: 1\r\n\r\n";
+        for size in [
+            "0".repeat(40) + "5",
+            "5;".to_owned() + &"x".repeat(9000),
+            "5;\u{1}\u{0}\u{7f}".to_owned(),
+            "5 \t;a".to_owned(),
+        ] {
+            let answer = [CHUNKED, &size, "\r\n01234\r\n0\r\n", trailers].concat();
+            for piece in [1, 7, answer.len()] {
+                assert_eq!(found(&answer, piece), takes(trailers), "{} in pieces of {piece}", &size[..3]);
+            }
+        }
+        let beyond = [CHUNKED, "1", &"0".repeat(16), "\r\n01234\r\n0\r\n", trailers].concat();
+        assert_eq!(found(&beyond, 7), 0, "no length has so many digits");
     }
 
     #[test]

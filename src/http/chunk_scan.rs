@@ -3,8 +3,27 @@
 /// The most bytes of trailers.
 pub(super) const MAX_TRAILERS: usize = 8 * 1024;
 
-/// The most bytes behind the size of a chunk: nobody has a use for them.
+/// The most bytes behind the size of a chunk of a request: nobody has a use for them.
 pub(super) const MAX_EXTENSION: usize = 1024;
+
+/// What may stand in the line with the size of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SizeRules {
+    /// Digits of the size, of which sixteen are all that a length can have; `None`: zeros in front of them are nothing.
+    max_digits: Option<u8>,
+    /// Bytes behind it.
+    max_extension: usize,
+    /// Those may be control characters.
+    allows_controls: bool,
+}
+
+impl SizeRules {
+    /// For requests: whatever is odd is refused.
+    pub(super) const STRICT: Self = Self { max_digits: Some(16), max_extension: MAX_EXTENSION, allows_controls: false };
+
+    /// For answers: whatever hyper reads is followed, and what it does not read breaks off there.
+    pub(super) const LENIENT: Self = Self { max_digits: None, max_extension: usize::MAX, allows_controls: true };
+}
 
 /// Where in a body of chunks. A carriage return is followed by a line feed, and none comes without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,26 +57,27 @@ pub(super) enum ChunkStep {
 
 impl ChunkScan {
     /// Takes some of `bytes`, of which there is at least one (RFC 9112, 7.1).
-    pub(super) fn step(self, bytes: &[u8]) -> (usize, ChunkStep) {
+    pub(super) fn step(self, bytes: &[u8], rules: SizeRules) -> (usize, ChunkStep) {
         use ChunkStep::{Broken, Over, Stay};
         let first = bytes[0];
         match self {
             Self::Size { size, digits, extension: 0 } if first.is_ascii_hexdigit() => {
                 let digit = char::from(first).to_digit(16).unwrap_or_default();
-                // Sixteen digits are all that a length can have.
-                match digits < 16 {
-                    true => {
-                        (1, Stay(Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1, extension: 0 }))
+                let size = size.checked_mul(16).filter(|_| rules.max_digits.is_none_or(|most| digits < most));
+                match size {
+                    Some(size) => {
+                        let digits = digits.saturating_add(1);
+                        (1, Stay(Self::Size { size: size | u64::from(digit), digits, extension: 0 }))
                     }
-                    false => (1, Broken),
+                    None => (1, Broken),
                 }
             }
             Self::Size { digits: 0, .. } => (1, Broken),
             Self::Size { size, digits, extension } => match first {
                 b'\r' => (1, Stay(Self::SizeEnd(size))),
                 b'\n' => (1, Broken),
-                0..=8 | 0x0b..=0x1f | 0x7f => (1, Broken),
-                _ if extension >= MAX_EXTENSION => (1, Broken),
+                0..=8 | 0x0b..=0x1f | 0x7f if !rules.allows_controls => (1, Broken),
+                _ if extension >= rules.max_extension => (1, Broken),
                 _ => (1, Stay(Self::Size { size, digits, extension: extension + 1 })),
             },
             Self::SizeEnd(0) if first == b'\n' => (1, Stay(Self::Trailers { bytes: 0, is_empty_line: true })),

@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep};
+use super::chunk_scan::{CHUNK, ChunkScan, ChunkStep, SizeRules};
 use super::head_rejection::HeadRejection;
 use super::head_rules::{HeadRules, HttpRole, MAX_FIELDS};
 use super::host_check::names_server;
@@ -273,7 +273,7 @@ impl RequestScan {
                     }
                 }
                 Self::Chunks(chunk) => {
-                    let (taken, next) = chunk.step(rest);
+                    let (taken, next) = chunk.step(rest, SizeRules::STRICT);
                     passed += taken;
                     match next {
                         ChunkStep::Stay(next) => *chunk = next,

@@ -100,7 +100,8 @@ fn answer(mut bytes: Vec<u8>) -> SecretResponse {
 
 fn unread(error: &io::Error) -> SourceError {
     match error.kind() {
-        ErrorKind::NotFound => SourceError::missing("the file does not exist"),
+        ErrorKind::NotFound => SourceError::missing("the file does not exist")
+            .with_help("write or mount it before the start, or correct the path"),
         _ => SourceError::failed(format!("the file cannot be read: {error}")),
     }
 }

@@ -126,7 +126,9 @@ pub(super) fn check_memory(
     };
     let needed = admitted.saturating_mul(cost.bytes());
     let said = format!("{who} may take {} of the container's {}", mebibytes(needed), mebibytes(memory));
-    let help = format!("set --max-connections to {} or less, or raise the memory", connections_in_memory(memory, cost));
+    // The proxy admits some however little there is; what is asked for may be fewer.
+    let most = connections_in_memory(memory, cost).min((memory / 2 / cost.bytes()).max(1));
+    let help = format!("set --max-connections to {most} or less, or raise the memory");
     if needed > memory && connections.is_some() {
         found.problem(Subject::Memory, said, help);
     } else if needed > memory / 2 {

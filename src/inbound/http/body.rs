@@ -1,6 +1,7 @@
 //! The body of an answer on its way to the client: what becomes of a request is known when it has ended.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,9 @@ use super::connection::RequestGuard;
 use super::fields::filter_response_trailers;
 use super::response_backlog::{ResponseBytes, StreamBacklog, Turn};
 use crate::budget::Reservation;
-use crate::http::{BodyLookahead, BodyProgress, RequestInFlight, io_cause, is_malformed};
+use crate::http::{
+    BodyLookahead, BodyProgress, MAX_ANSWER_HEAD, MAX_RESPONSE_FIELDS, RequestInFlight, io_cause, is_malformed,
+};
 use crate::telemetry::{RequestLogEntry, RequestReason};
 
 /// The answer to a client: the app's, or one of our own.
@@ -134,6 +137,20 @@ pub(super) fn app_failure(error: &hyper::Error) -> RequestReason {
     }
 }
 
+/// What is said of that.
+pub(super) fn app_failure_detail(error: &hyper::Error) -> String {
+    match error.source() {
+        _ if error.is_parse_too_large() => {
+            format!(
+                "{error}: the app's head has more than {} KiB or {MAX_RESPONSE_FIELDS} fields",
+                MAX_ANSWER_HEAD / 1024
+            )
+        }
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 impl AppExchange {
     /// Whether an answer with `status` comes before the body of its request, which nobody is going to read: nothing that follows on the client's
     /// connection could be found.
@@ -186,7 +203,7 @@ impl AppResponseBody {
         self.memory = Some(memory);
         entry.fields.transferred.up = request_body.bytes();
         let reason = failure_of(&request_body).unwrap_or_else(|| app_failure(error));
-        entry.fields.detail = Some(error.to_string());
+        entry.fields.detail = Some(app_failure_detail(error));
         entry.close(Some(reason));
     }
 

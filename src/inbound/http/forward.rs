@@ -8,7 +8,7 @@ use hyper::header::{EXPECT, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use tokio::time::timeout;
 
-use super::body::{AppExchange, ClientResponse, UnreadBody, app_failure, failure_of};
+use super::body::{AppExchange, ClientResponse, UnreadBody, app_failure, app_failure_detail, failure_of};
 use super::connection::{HttpConnection, RequestGuard};
 use super::fields::filter_request_trailers;
 use super::refuse::{NO_MEMORY, reject};
@@ -172,7 +172,7 @@ impl RequestForwarder<'_> {
                 Some(reason) => reason,
                 None => app_failure(&error),
             };
-            entry.fields.detail = Some(error.to_string());
+            entry.fields.detail = Some(app_failure_detail(&error));
             entry.fields.transferred.up = request_body.bytes();
             return self.reject(reason, entry, !request_body.is_done(), Some(unread));
         }

@@ -21,7 +21,12 @@ pub enum LoginError {
     Cf(#[from] VaultCfError),
     /// There is no token.
     #[error("nothing was sent to Vault: {0}")]
-    Jwt(#[from] IssueError),
+    Jwt(IssueError),
+    /// The token of the method comcast needs another kind of key than this one.
+    #[error(
+        "nothing was sent to Vault: the method comcast needs an RSA key, and this one is {0}; log in by the method cert or jwt"
+    )]
+    NeedsRsa(String),
     /// A certificate of our file cannot be read.
     #[error("nothing was sent to Vault: our certificate cannot be read: {0}; write the file anew")]
     Certificate(#[from] CertificateError),
@@ -33,6 +38,15 @@ pub enum LoginError {
         "nothing was sent to Vault: the certificate does not have one CN, which is what the method cert calls its holder; have it issued with one (commonName)"
     )]
     NoName,
+}
+
+impl From<IssueError> for LoginError {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::NeedsRsa(key) => Self::NeedsRsa(key),
+            error => Self::Jwt(error),
+        }
+    }
 }
 
 /// What is posted to log in.
