@@ -267,6 +267,7 @@ impl AsyncWrite for SharedStream {
         let written = Pin::new(&mut guarded.stream).poll_write(cx, bytes);
         guarded.backlog.note_blocked(written.is_pending());
         if let Poll::Ready(Ok(written)) = written {
+            guarded.backlog.note_written();
             let budget = &mut guarded.budget;
             guarded.to_client.pass(&bytes[..written], |frame| budget.note_sent(frame.kind, frame.length));
         }

@@ -47,6 +47,8 @@ pub(super) struct ResponseBacklog {
     pub(super) grew: Notify,
     /// It is the socket that takes nothing.
     is_blocked: AtomicBool,
+    /// How often it has taken something.
+    writes: AtomicU64,
     /// Streams that are run.
     streams: AtomicUsize,
     /// All that ever were.
@@ -146,6 +148,7 @@ impl ResponseBacklog {
             unsent_heads: UnsentHeads::new(budget),
             grew: Notify::new(),
             is_blocked: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             progress: Mutex::new(LastProgress { delivered: 0, at: Instant::now() }),
@@ -190,6 +193,11 @@ impl ResponseBacklog {
         if self.is_blocked.load(Ordering::Relaxed) != is_blocked {
             self.is_blocked.store(is_blocked, Ordering::Relaxed);
         }
+    }
+
+    /// The socket has taken something.
+    pub(super) fn note_written(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Keeps `bytes` from now on.

@@ -106,11 +106,19 @@ struct BacklogWait {
 struct WaitTimer {
     timer: Pin<Box<Sleep>>,
     since: Instant,
-    /// Parts that there had been room for.
-    parts: u64,
+    /// Of [`BacklogWait::progress`].
+    progress: u64,
 }
 
 impl BacklogWait {
+    /// Changes as the client makes room for the stream: for parts of its answer, or, as long as it waits for its turn, for anything, since it comes once
+    /// those before it were sent.
+    fn progress(&self, waits_for_turn: bool) -> u64 {
+        let StreamBacklog { backlog, parts, .. } = &*self.stream_backlog;
+        let writes = if waits_for_turn { backlog.writes.load(Ordering::Relaxed) } else { 0 };
+        parts.load(Ordering::Relaxed).wrapping_add(writes)
+    }
+
     /// Ready once it was too long.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stream_backlog = &self.stream_backlog;
@@ -127,11 +135,11 @@ impl BacklogWait {
             return Poll::Ready(());
         }
         let look = self.limit.map_or(CHECK_INTERVAL, |limit| limit.min(CHECK_INTERVAL));
-        let parts = stream_backlog.parts.load(Ordering::Relaxed);
-        let begin = || WaitTimer { timer: Box::pin(sleep(look)), since: Instant::now(), parts };
+        let progress = self.progress(waits_for_turn);
+        let begin = || WaitTimer { timer: Box::pin(sleep(look)), since: Instant::now(), progress };
         let wait = self.timer.get_or_insert_with(|| Box::new(begin()));
-        if wait.parts != parts {
-            (wait.parts, wait.since) = (parts, Instant::now());
+        if wait.progress != progress {
+            (wait.progress, wait.since) = (progress, Instant::now());
         }
         loop {
             ready!(wait.timer.as_mut().poll(cx));
