@@ -59,6 +59,11 @@ impl UnsentBytes {
         }
     }
 
+    /// Whether the other side has not taken some of them when they were there to be sent, and they were not sent since.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state().has_waited
+    }
+
     /// All of them were sent.
     pub(crate) fn clear(&self) {
         let mut state = self.state();

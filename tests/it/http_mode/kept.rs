@@ -1,13 +1,18 @@
 //! Connections to the app that are kept for the next request.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{Front, GET};
 use crate::support::app::App;
 use crate::support::client::{Ending, read_to_end};
 use crate::support::http_app::{Asked, HttpApp, Reply};
+use crate::support::machine::in_namespaces;
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
 
@@ -156,4 +161,53 @@ fn what_an_app_says_behind_its_answer_reaches_nobody() {
     for _ in 0..5 {
         assert_eq!(talk.ask(GET).text(), "ok");
     }
+}
+
+/// Answers a request while nothing of its body is read, then reads all, and answers the next one.
+fn answer_first(mut stream: TcpStream) {
+    // As much of the body has come as the kernel has room for, and the rest waits with the proxy.
+    std::thread::sleep(Duration::from_millis(150));
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let (mut space, mut is_open) = (vec![0; 64 * 1024], stream.write_all(answer).is_ok());
+    // The next request is on its way by then.
+    std::thread::sleep(Duration::from_millis(150));
+    while is_open {
+        let read = stream.read(&mut space).unwrap_or(0);
+        if space[..read].ends_with(b"\r\n\r\n") {
+            stream.write_all(answer).unwrap();
+        }
+        is_open = read > 0;
+    }
+}
+
+#[test]
+fn a_request_behind_one_whose_end_still_waited_to_be_sent_when_it_was_answered_is_answered_too() {
+    let test =
+        "http_mode::kept::a_request_behind_one_whose_end_still_waited_to_be_sent_when_it_was_answered_is_answered_too";
+    // As on most networks, and not as on this machine alone, where the kernel takes megabytes at once.
+    let network = "ip link set lo up mtu 1500 && echo 4096 16384 131072 > /proc/sys/net/ipv4/tcp_wmem";
+    if !in_namespaces(test, &["--net"], network, Path::new("/")) {
+        return;
+    }
+    let app = HttpApp::handing_over(answer_first);
+    let front = Front::open(app.addr(), "");
+    // The longest body that is taken before anything is read of it: so the end of one that is a little shorter waits to be sent.
+    let (mut taken, mut too_long) = (0, 1 << 20);
+    while too_long - taken > 256 {
+        let length = (taken + too_long) / 2;
+        let mut talk = front.talk();
+        talk.client.tcp.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        talk.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
+        let is_sent = talk.client.send(&vec![0; length]).is_ok();
+        let is_taken = is_sent && {
+            assert_eq!(talk.answer().text(), "ok");
+            // Whoever could not take all of the body closes, and says nothing more.
+            let _ = talk.client.send(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes());
+            let (rest, _) = talk.rest();
+            assert!(rest.is_empty() || rest.ends_with(b"\r\n\r\nok"), "{}", String::from_utf8_lossy(&rest));
+            !rest.is_empty()
+        };
+        (taken, too_long) = if is_taken { (length, too_long) } else { (taken, length) };
+    }
+    assert!(taken > 64 * 1024, "{taken}");
 }

@@ -123,9 +123,20 @@ impl AppConnection {
         builder.max_buf_size(MAX_ANSWER_HEAD + 8 * 1024).max_headers(MAX_RESPONSE_FIELDS);
         let (sender, mut connection) = builder.handshake(TokioIo::new(stream)).await?;
         let (leave, left) = oneshot::channel();
+        let sending = unsent.clone();
         let driver = OwnedTask::spawn(async move {
             // It ends without a sender as well, or once another protocol was agreed on.
-            let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+            let ended = poll_fn(|cx| {
+                let was_waiting = sending.is_waiting();
+                let polled = connection.poll_without_shutdown(cx);
+                if polled.is_pending() && was_waiting && !sending.is_waiting() {
+                    // hyper looks for the next request before it sends the rest of one, and nobody would wake it behind that: where the app has
+                    // answered before it had read all, the next request waited for ever, and the end of the connection was not heard of.
+                    cx.waker().wake_by_ref();
+                }
+                polled
+            })
+            .await;
             // Whoever waits for an answer is told of a failure.
             let parts = connection.into_parts();
             if ended.is_ok()
