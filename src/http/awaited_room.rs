@@ -18,7 +18,7 @@ pub(crate) const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A reservation, and the wait for more.
 #[derive(Debug)]
-pub(super) struct AwaitedRoom {
+pub(crate) struct AwaitedRoom {
     pub(super) reservation: Reservation,
     /// More than there is, until it is settled.
     overdraft: Option<Overdraft>,
@@ -28,7 +28,7 @@ pub(super) struct AwaitedRoom {
 
 impl AwaitedRoom {
     /// None of `budget` yet.
-    pub(super) fn of(budget: &Arc<MemoryBudget>) -> Self {
+    pub(crate) fn of(budget: &Arc<MemoryBudget>) -> Self {
         Self { reservation: budget.reservation(), overdraft: None, wait: None }
     }
 
@@ -37,7 +37,7 @@ impl AwaitedRoom {
     ///
     /// # Errors
     /// There was no room for too long ([`io::ErrorKind::OutOfMemory`]): `why` says for what.
-    pub(super) fn poll_reserve(
+    pub(crate) fn poll_reserve(
         &mut self,
         cx: &mut Context<'_>,
         room: usize,

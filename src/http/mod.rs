@@ -40,7 +40,7 @@ mod untaken_frames;
 mod waiting_frames;
 mod web_socket_ender;
 
-pub(crate) use awaited_room::{ROOM_INTERVAL, ROOM_TIMEOUT};
+pub(crate) use awaited_room::{AwaitedRoom, ROOM_INTERVAL, ROOM_TIMEOUT};
 pub(crate) use body_lookahead::BodyLookahead;
 #[cfg(test)]
 pub(crate) use body_part::body_part;

@@ -212,7 +212,7 @@ impl ApiServer {
         let mut dials = HappyEyeballs::new(self.addresses().await?, limit);
         while let Some((addr, tcp)) = dials.next().await {
             let Some(snapshot) = &self.snapshot else { return Ok(EndpointStream::Plain(tcp)) };
-            match handshake(limit, snapshot, &self.name, tcp).await {
+            match handshake(limit, snapshot, &self.name, tcp, None).await {
                 Ok(shaken) => return Ok(EndpointStream::Tls(shaken.stream)),
                 Err(failed) => dials.note(addr, failed.error),
             }

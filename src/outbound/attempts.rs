@@ -253,7 +253,8 @@ impl<'a> Attempts<'a> {
         entry.fields.server_name = Some(name.to_str().into_owned());
         let began = Instant::now();
         self.shaking = Some((Arc::clone(&endpoint), began));
-        let shaken = handshake(self.handshake_limit(), &snapshot, &name, tcp).await;
+        let budget = Some(&self.dialler.backlogs);
+        let shaken = handshake(self.handshake_limit(), &snapshot, &name, tcp, budget).await;
         self.shaking = None;
         match shaken {
             Ok(VerifiedSession { stream, server, negotiated }) => {

@@ -1,6 +1,8 @@
 //! The handshake with one endpoint: which name is asked for, and who has answered.
 
+use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
@@ -9,11 +11,20 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::AttemptError;
+use crate::budget::MemoryBudget;
 use crate::config::{ExpectedName, Host, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
+use crate::http::AwaitedRoom;
 use crate::listener::KEEPALIVE;
 use crate::tls::{Negotiated, ServerHandshakeError, Stream, client_handshake};
 use crate::trust::AuthenticatedServer;
+
+/// Bytes of what a server says in a handshake for which every connection has room: more than most say.
+const FREE_BYTES: usize = 4 * 1024;
+
+/// What a byte of it may become: rustls makes an entry of 70 bytes of a certificate of one byte, which has 6 with what is around it, and reads all of them
+/// before anybody can tell that they are none.
+const BYTES_BECOME: usize = 12;
 
 /// A server that has shown who it is, and by what it was judged.
 #[derive(Debug, Clone)]
@@ -52,16 +63,22 @@ impl From<FailedHandshake> for AttemptError {
     }
 }
 
-/// The handshake with the endpoint on `tcp`, and who it is.
+/// The handshake with the endpoint on `tcp`, and who it is. What the server says that is long waits for room of the `budget`, where there is one: whoever
+/// answers has not shown yet who it is.
 pub(super) async fn handshake(
     limit: Duration,
     snapshot: &OutboundSnapshot,
     name: &ServerName<'static>,
     mut tcp: TcpStream,
+    budget: Option<&Arc<MemoryBudget>>,
 ) -> Result<VerifiedSession, FailedHandshake> {
     // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
     let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
-    let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone());
+    let mut room = budget.map(AwaitedRoom::of);
+    let may_hold = |received, cx: &mut Context<'_>| {
+        room.as_mut().map_or(Poll::Ready(Ok(())), |room| poll_hold(room, received, cx))
+    };
+    let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone(), may_hold);
     let shaken = timeout(limit, shaking).await;
     let established = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(|failed| {
         let ServerHandshakeError { error, chain } = failed;
@@ -74,6 +91,14 @@ pub(super) async fn handshake(
     let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
     let negotiated = established.negotiated.clone();
     Ok(VerifiedSession { stream: Stream::with_server(&server, tcp, established), server, negotiated })
+}
+
+/// Ready once there is room for what so many bytes of a server become.
+fn poll_hold(room: &mut AwaitedRoom, received: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    match received.saturating_sub(FREE_BYTES) {
+        0 => Poll::Ready(Ok(())),
+        more => room.poll_reserve(cx, BYTES_BECOME * more, "memory is short, and the server says much"),
+    }
 }
 
 /// The name that is asked for, and mostly verified, where `host` is dialled.
@@ -93,5 +118,36 @@ pub(super) fn name_of(host: &Host) -> ServerName<'static> {
             // Invariant: the configuration takes names only that are.
             ServerName::try_from(name).unwrap_or(ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::budget::Budgets;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_servers_say_in_handshakes_counts_for_what_it_may_become_and_waits_where_there_is_no_room() {
+        const KIB: usize = 1024;
+        let budget = Budgets::new(None, Some(400 * KIB as u64)).backlogs;
+        let mut rooms: Vec<_> = (0..4).map(|_| AwaitedRoom::of(&budget)).collect();
+        for room in &mut rooms {
+            poll_fn(|cx| poll_hold(room, FREE_BYTES, cx)).await.unwrap();
+        }
+        assert_eq!(budget.held(), 0, "most say no more");
+        let began = Instant::now();
+        for room in &mut rooms[..3] {
+            poll_fn(|cx| poll_hold(room, FREE_BYTES + 20 * KIB, cx)).await.unwrap();
+        }
+        assert_eq!((budget.held(), began.elapsed()), (3 * BYTES_BECOME * 20 * KIB, Duration::ZERO));
+        let error = poll_fn(|cx| poll_hold(&mut rooms[3], FREE_BYTES + 20 * KIB, cx)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        assert!(began.elapsed() > Duration::from_secs(3), "handshakes are mostly over by then");
+        drop(rooms);
+        assert_eq!(budget.held(), 0);
     }
 }

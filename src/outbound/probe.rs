@@ -129,7 +129,7 @@ async fn probe_one(
 ) -> Result<AuthenticatedServer, AttemptError> {
     let tcp = dial_one(Arc::clone(endpoint), settings.timeouts.clone()).await?;
     let VerifiedSession { mut stream, server, .. } =
-        handshake(settings.timeouts.handshake, snapshot, name, tcp).await?;
+        handshake(settings.timeouts.handshake, snapshot, name, tcp, None).await?;
     let heard = timeout(REFUSAL, stream.read(&mut [0])).await;
     if let Ok(Err(error)) = &heard
         && let Some(alert) = rejection(error)

@@ -1,7 +1,9 @@
 //! The handshake with a server, from our ClientHello to both Finished.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rustls::ClientConfig;
 use rustls::client::UnbufferedClientConnection;
@@ -44,18 +46,21 @@ impl From<io::Error> for ServerHandshakeError {
     }
 }
 
-/// Shakes hands with the server `name` on `server`, as `config` has it.
+/// Shakes hands with the server `name` on `server`, as `config` has it. `may_hold` is told how many bytes the server has said, and is ready once what they
+/// become may be held.
 ///
 /// # Errors
+/// That of `may_hold`;
 /// The socket failed or was closed, which is [`io::ErrorKind::UnexpectedEof`]; or the handshake cannot be completed, which is
 /// [`io::ErrorKind::InvalidData`], with the [`rustls::Error`] in it. An alert of ours has been sent by then, as far as the socket took it.
 pub async fn client_handshake(
     server: &mut TcpStream,
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    may_hold: impl FnMut(usize, &mut Context<'_>) -> Poll<io::Result<()>>,
 ) -> Result<EstablishedWithServer, ServerHandshakeError> {
     let mut driver = HandshakeDriver::with_server(config, name).map_err(broken_off)?;
-    match shake(server, &mut driver).await {
+    match shake(server, &mut driver, may_hold).await {
         Ok(wire) => {
             let chain = driver.peer_chain().unwrap_or_default().to_vec();
             let (negotiated, session) = driver.finish().map_err(broken_off)?;
@@ -70,6 +75,7 @@ pub async fn client_handshake(
 async fn shake(
     server: &mut TcpStream,
     driver: &mut HandshakeDriver<UnbufferedClientConnection>,
+    mut may_hold: impl FnMut(usize, &mut Context<'_>) -> Poll<io::Result<()>>,
 ) -> io::Result<Vec<u8>> {
     let (mut wire, mut received) = (Vec::new(), 0);
     loop {
@@ -90,6 +96,7 @@ async fn shake(
         if received > MAX_RECEIVED {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the server's part of it has no end"));
         }
+        poll_fn(|cx| may_hold(received, cx)).await?;
     }
 }
 
