@@ -3,7 +3,7 @@
 use super::load;
 use super::load::LoadError;
 use super::load_failure::LoadFault;
-use super::trust_files::{TrustFileKind, TrustFiles};
+use super::trust_files::{CrlJudge, TrustFileKind, TrustFiles};
 use super::{FileKind, TrustError};
 use crate::config::envoy::sds;
 use crate::config::envoy::sds::ValidationContext;
@@ -72,9 +72,10 @@ impl ClientPolicyFiles {
         let (cas, crls, policy) =
             (before.map(|before| &before.cas), before.map(|before| &before.crls), before.map(|before| &before.policy));
         let mut kinds = TrustErrorList::default();
+        let cas = kinds.take(read_cas(certified, cas), cas);
         let files = Self {
-            cas: kinds.take(read_cas(certified, cas), cas),
-            crls: kinds.take(read_crls(certified, crls), crls),
+            crls: kinds.take(read_crls(certified, &CrlJudge::new(&cas.texts), crls), crls),
+            cas,
             policy: kinds.take(read_policy(certified), policy),
             names: Vec::new(),
             faults: Vec::new(),
@@ -177,14 +178,19 @@ fn read_cas(certified: &ClientAuthSettings, before: Option<&TrustFiles>) -> Resu
 }
 
 /// The CRLs that `certified` names.
-fn read_crls(certified: &ClientAuthSettings, before: Option<&TrustFiles>) -> Result<TrustFiles, TrustError> {
-    let files = TrustFiles::read(&certified.crl, TrustFileKind::Crls, before)?;
+fn read_crls(
+    certified: &ClientAuthSettings,
+    judge: &CrlJudge<'_>,
+    before: Option<&TrustFiles>,
+) -> Result<TrustFiles, TrustError> {
+    let files = TrustFiles::read(&certified.crl, TrustFileKind::Crls(judge), before)?;
     if before.is_some_and(|before| files.is_same(before)) {
         return Ok(files);
     }
-    // Those of folders have been judged.
-    for text in files.texts.iter().filter(|text| text.named) {
-        TrustAnchors::lacks_crls(text).map_err(TrustError::of_anchors)?;
+    // Those of folders have been judged, and what was good stays good when CAs go.
+    let is_known = |text: &&Text| before.is_some_and(|before| before.texts.contains(text));
+    for text in files.texts.iter().filter(|text| text.named && !is_known(text)) {
+        judge.check(text).map_err(TrustError::of_anchors)?;
     }
     if files.texts.is_empty() && !certified.crl.is_empty() {
         let notes: Vec<String> = files.notes().collect();

@@ -56,6 +56,16 @@ pub enum LoadError {
         /// What would be accepted, in bytes.
         largest: u64,
     },
+    /// With this file, those that are read together are larger than the memory allows.
+    #[error(
+        "{path}: larger than what is left for it: such files may have {most} bytes together, a sixteenth of the memory limit, between 1 and 16 MiB"
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// What all of them may have together, in bytes.
+        most: u64,
+    },
     /// A folder, a pipe or a device: reading it could wait for ever.
     #[error("{path}: not a regular file")]
     NotAFile {
@@ -101,6 +111,7 @@ impl LoadError {
             },
             Self::Empty { .. } => Some("have it written anew, under another name and then renamed"),
             Self::TooLarge { .. } | Self::NotAFile { .. } => Some("name the right file"),
+            Self::NoRoom { .. } => Some("name the right files, or raise the container's memory limit"),
             Self::Pair { .. } | Self::PairInSecret { .. } | Self::NotText(_) | Self::Document(_) => None,
         }
     }

@@ -1,23 +1,32 @@
 //! The texts of files and of what is in folders, and what cannot be used of them.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::{fs, io};
 
 use rustls::pki_types::CertificateDer;
 
 use super::load_failure::LoadFault;
 use super::watch::{Replacement, Stamp};
-use super::{FileKind, TrustError, load};
+use super::{FileKind, LoadError, TrustError, load};
 use crate::identity::{Certificate, Role};
 use crate::pem;
 use crate::pem::Pem;
+use crate::sys::limits;
 use crate::trust::{Text, TrustAnchors, TrustAnchorsError};
 
-/// The largest CRL that is read, in bytes: some hundred thousand certificates.
-const LARGEST_CRL: u64 = 16 * load::MIB;
+/// What the files of a kind may have together, in bytes: CRLs of some hundred thousand certificates.
+const MOST: u64 = 16 * load::MIB;
+
+/// As much they may have wherever we are.
+const MOST_ANYWHERE: u64 = load::MIB;
+
+/// They may have one part in so many of the memory that there is: what is made of them takes four times as much, and at a reload twice that.
+const PARTS_OF_MEMORY: u64 = 16;
 
 /// More entries than that, and a folder is not one of CAs.
 const MAX_ENTRIES: usize = 4096;
@@ -26,12 +35,37 @@ const MAX_ENTRIES: usize = 4096;
 const AS_IT_WAS: &str = "it counts as it was when it was last good";
 
 /// What the files hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TrustFileKind {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TrustFileKind<'a> {
     /// CAs. One less admits fewer, so a file of a folder that cannot be used is left out.
     Cas(Role),
     /// CRLs. One less admits more, so each has to be good.
-    Crls,
+    Crls(&'a CrlJudge<'a>),
+}
+
+/// The CAs that CRLs are judged by, read when they are first asked for: mostly no CRL is new.
+#[derive(Debug)]
+pub(super) struct CrlJudge<'a> {
+    cas: &'a [Text],
+    anchors: OnceCell<Option<TrustAnchors>>,
+}
+
+impl<'a> CrlJudge<'a> {
+    /// By the CAs in `cas`.
+    pub(super) fn new(cas: &'a [Text]) -> Self {
+        Self { cas, anchors: OnceCell::new() }
+    }
+
+    /// Why there is no CRL in `text`, and it is left out; `None`: there is one.
+    ///
+    /// # Errors
+    /// What is there cannot be used.
+    pub(super) fn check(&self, text: &Text) -> Result<Option<String>, TrustAnchorsError> {
+        // What is wrong with the CAs is said of them.
+        let read = || TrustAnchors::parse(self.cas, &[], Role::Client).ok().map(|(anchors, _)| anchors);
+        let cas = self.anchors.get_or_init(read).as_ref().map_or(&[][..], TrustAnchors::cas);
+        TrustAnchors::lacks_crls(text, cas)
+    }
 }
 
 /// Texts that count, and the files that were looked at for them.
@@ -49,6 +83,13 @@ pub(super) struct TrustFile {
     stamp: Option<Stamp>,
     /// It is in a folder and cannot be used: why, and what becomes of it.
     fault: Option<String>,
+}
+
+/// What the files of a kind may have together here, in bytes. Asked once: a sandbox may keep us from the answer later.
+static MOST_HERE: LazyLock<u64> = LazyLock::new(|| most(limits::memory_limit()));
+
+fn most(memory: Option<u64>) -> u64 {
+    memory.map_or(MOST, |memory| memory / PARTS_OF_MEMORY).clamp(MOST_ANYWHERE, MOST)
 }
 
 impl TrustFile {
@@ -93,13 +134,17 @@ impl TrustFiles {
     ///
     /// # Errors
     /// A file cannot be read, where it has to be; or a folder.
-    pub(super) fn read(paths: &[PathBuf], holding: TrustFileKind, before: Option<&Self>) -> Result<Self, TrustError> {
+    pub(super) fn read(
+        paths: &[PathBuf],
+        holding: TrustFileKind<'_>,
+        before: Option<&Self>,
+    ) -> Result<Self, TrustError> {
         let known = before.map(Self::by_path).unwrap_or_default();
         let mut files = Self::default();
         for path in paths {
             // What was named as a file is not taken for a folder later, in which there may be nothing.
             if !path.is_dir() || known.contains_key(path.as_path()) {
-                let one = Self::single(path, |path| load::read(path, holding.largest()))
+                let one = Self::single(path, |path| files.read_next(path, holding))
                     .map_err(|error| TrustError::Load(holding.kind(), error))?;
                 files.texts.extend(one.texts);
                 files.looked_at.extend(one.looked_at);
@@ -112,10 +157,25 @@ impl TrustFiles {
         Ok(files)
     }
 
-    fn read_entry(&mut self, path: PathBuf, holding: TrustFileKind, known: &KnownFiles<'_>) -> Result<(), TrustError> {
+    /// Reads the file at `path`, as long as there is room for it beside those that were read.
+    fn read_next(&self, path: &Path, holding: TrustFileKind<'_>) -> Result<Vec<u8>, LoadError> {
+        let (most, largest) = (*MOST_HERE, holding.largest());
+        let room = most.saturating_sub(self.texts.iter().map(|text| text.bytes.len() as u64).sum());
+        load::read(path, largest.min(room)).map_err(|error| match error {
+            LoadError::TooLarge { path, .. } if room < largest => LoadError::NoRoom { path, most },
+            error => error,
+        })
+    }
+
+    fn read_entry(
+        &mut self,
+        path: PathBuf,
+        holding: TrustFileKind<'_>,
+        known: &KnownFiles<'_>,
+    ) -> Result<(), TrustError> {
         let mut looked_at = TrustFile::now(&path);
         let before = known.get(path.as_path());
-        let read = match load::read(&path, holding.largest()) {
+        let read = match self.read_next(&path, holding) {
             // It has gone in the meantime.
             Err(_) if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) => {
                 return Ok(());
@@ -128,7 +188,7 @@ impl TrustFiles {
             Ok((text, nothing))
         });
         match (judged, before) {
-            (Ok((_, Some(_))), Some((text, _))) if holding == TrustFileKind::Crls => {
+            (Ok((_, Some(_))), Some((text, _))) if matches!(holding, TrustFileKind::Crls(_)) => {
                 let path = text.path.display();
                 looked_at.fault =
                     Some(format!("{path}: no CRL in it any more; take the file out if that is meant; {AS_IT_WAS}"));
@@ -187,12 +247,12 @@ impl TrustFiles {
 /// What is known of files by their paths.
 type KnownFiles<'a> = HashMap<&'a Path, (&'a Text, &'a TrustFile)>;
 
-impl TrustFileKind {
+impl TrustFileKind<'_> {
     fn kind(self) -> FileKind {
         match self {
             Self::Cas(Role::Client) => FileKind::ClientCa,
             Self::Cas(Role::Server) => FileKind::ServerCa,
-            Self::Crls => FileKind::ClientCrl,
+            Self::Crls(_) => FileKind::ClientCrl,
         }
     }
 
@@ -200,7 +260,7 @@ impl TrustFileKind {
     fn largest(self) -> u64 {
         match self {
             Self::Cas(_) => load::LARGEST,
-            Self::Crls => LARGEST_CRL,
+            Self::Crls(_) => MOST,
         }
     }
 
@@ -211,14 +271,14 @@ impl TrustFileKind {
     fn check(self, text: &Text) -> Result<Option<String>, TrustAnchorsError> {
         match self {
             Self::Cas(role) => TrustAnchors::lacks_cas(text, role),
-            Self::Crls => TrustAnchors::lacks_crls(text),
+            Self::Crls(judge) => judge.check(text),
         }
     }
 }
 
 /// The files in a folder, in the order of their names; a symlink to nowhere is one that cannot be read, and so is what was a file when it
 /// was last good.
-fn entries(folder: &Path, holding: TrustFileKind, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, TrustError> {
+fn entries(folder: &Path, holding: TrustFileKind<'_>, known: &KnownFiles<'_>) -> Result<Vec<PathBuf>, TrustError> {
     let failed =
         |cause: String, help| TrustError::Folder { kind: holding.kind(), path: folder.to_owned(), cause, help };
     let unreadable = |error: io::Error| failed(error.to_string(), "see whether it is there and this user can read it");

@@ -47,12 +47,18 @@ fn open_if_regular(path: &Path) -> io::Result<Option<File>> {
     Ok(file.metadata()?.is_file().then_some(file))
 }
 
-/// What `file` holds; `None`: more than `largest` bytes, however large it was said to be. No more than one byte beyond that is read.
+/// What `file` holds; `None`: more than `largest` bytes, however large it was said to be. Of what is said to be larger nothing is read, and of what
+/// turns out to be no more than one byte beyond that.
 ///
 /// # Errors
 /// The kernel's.
 pub(crate) fn read_up_to(file: File, largest: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
+    let said = file.metadata()?.len();
+    if said > largest {
+        return Ok(None);
+    }
+    // With room for the end to be found.
+    let mut bytes = Vec::with_capacity(usize::try_from(said).unwrap_or_default() + 1);
     file.take(largest + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= largest).then_some(bytes))
 }

@@ -110,11 +110,19 @@ impl TrustAnchors {
         Ok(found.is_empty().then(|| notes.join("; ")))
     }
 
-    /// Why there is no CRL in `text` that [`Self::parse`] would take; `None` if there is.
-    pub(crate) fn lacks_crls(text: &Text) -> Result<Option<String>, TrustAnchorsError> {
+    /// Why there is no CRL in `text` that [`Self::parse`] would take; `None` if there is. Each of them has to be signed by the one of `cas` whose list
+    /// it claims to be, if there is such a one: damaged, it would let in whom it revokes.
+    pub(crate) fn lacks_crls(text: &Text, cas: &[Ca]) -> Result<Option<String>, TrustAnchorsError> {
         let (mut found, mut notes) = (Vec::new(), Vec::new());
         read_crls(text, &mut found, &mut notes)?;
-        Ok(found.is_empty().then(|| notes.join("; ")))
+        let algorithms = provider().signature_verification_algorithms;
+        match (1..).zip(&found).find(|(_, crl)| crl.lacks_signature_of(cas, &algorithms)) {
+            Some((position, crl)) => {
+                let (path, issuer) = (text.path.clone(), crl.issuer.clone());
+                Err(TrustAnchorsError::CrlSignature { path, position, issuer })
+            }
+            None => Ok(found.is_empty().then(|| notes.join("; "))),
+        }
     }
 
     /// No CA at all, which vouches for nobody: what Envoy's documents mean by an empty list, never a failed load.

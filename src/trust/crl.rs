@@ -7,18 +7,23 @@ use der::asn1::{AnyRef, ContextSpecific, ObjectIdentifier, SequenceRef};
 use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use webpki::{Cert, VerifiedPath};
+use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::ext::{Extension, Extensions};
 use x509_cert::name::Name;
 use x509_cert::time::Time;
 
+use super::anchors::ca::Ca;
 use super::signed::SignedObject;
 use crate::identity::name_text;
 
+/// Which key has signed (RFC 5280, 5.2.1): the signature tells whose the list is, and this whose it was meant to be where the signature holds
+/// with no key that we know.
+const AUTHORITY_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
+
 /// Extensions of a CRL that say nothing about what it means, or that are taken note of.
 const IGNORED_EXTENSIONS: [ObjectIdentifier; 3] = [
-    // authorityKeyIdentifier: the signature tells whose it is.
-    ObjectIdentifier::new_unwrap("2.5.29.35"),
+    AUTHORITY_KEY,
     // cRLNumber: each CRL that is given counts.
     ObjectIdentifier::new_unwrap("2.5.29.20"),
     // reasonCode: what is named is refused, whatever the reason.
@@ -46,6 +51,8 @@ pub struct Crl {
     name: IssuerName,
     /// Serial numbers, as [`plain`] has them.
     serials: HashSet<Box<[u8]>>,
+    /// The identifier of the key that has signed it, as the list says.
+    key_identifier: Option<Box<[u8]>>,
     signed: SignedObject,
 }
 
@@ -114,6 +121,7 @@ impl Crl {
             next_update: next_update.map(|time| time.to_system_time()),
             name: IssuerName { der: issuer.value().into(), text: Some(comparable(&name)) },
             serials: revoked.map_or(Ok(HashSet::new()), |revoked| serials(revoked.as_ref()))?,
+            key_identifier: extensions.iter().flat_map(|extensions| &extensions.value).find_map(key_identifier),
             signed,
         })
     }
@@ -148,6 +156,16 @@ impl Crl {
     /// renewed under its old name with another key has a list of its own.
     pub(super) fn may_be_by(&self, key: &[u8], algorithms: &WebPkiSupportedAlgorithms) -> bool {
         self.signed.may_be_by(key, algorithms)
+    }
+
+    /// Whether its signature was to hold with the key of one of `cas` and holds with none: it has the name of such a CA, and does not say that it is
+    /// another key's. It is damaged, or comes from a CA that is not listed; what it revokes nobody can tell.
+    pub(super) fn lacks_signature_of(&self, cas: &[Ca], algorithms: &WebPkiSupportedAlgorithms) -> bool {
+        let namesakes: Vec<_> = cas.iter().filter(|ca| self.is_issued_by(ca.name())).collect();
+        let says_another = |ca: &Ca| {
+            self.key_identifier.as_ref().zip(ca.key_identifier.as_ref()).is_some_and(|(named, own)| named != own)
+        };
+        !namesakes.iter().any(|ca| self.may_be_by(ca.key(), algorithms)) && !namesakes.iter().all(|ca| says_another(ca))
     }
 
     /// Whether everything that it names is named by one of `others`, too.
@@ -195,6 +213,13 @@ fn serials(revoked: &[u8]) -> Result<HashSet<Box<[u8]>>, CrlError> {
         serials.insert(plain(serial.value()).into());
     }
     Ok(serials)
+}
+
+/// The identifier of the key that has signed, if it is what `extension` says.
+fn key_identifier(extension: &Extension) -> Option<Box<[u8]>> {
+    let value = (extension.extn_id == AUTHORITY_KEY).then(|| extension.extn_value.as_bytes())?;
+    let authority = AuthorityKeyIdentifier::from_der(value).ok()?;
+    Some(authority.key_identifier?.as_bytes().into())
 }
 
 /// Whether a list may be used that has this extension, of its own or of an entry (RFC 5280, 5.2 and 5.3).

@@ -71,7 +71,7 @@ fn help_for_unread(error: &LoadError, option: &str, variable: &str) -> String {
         LoadError::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             "run as a user who may, or have the writer allow it".to_owned()
         }
-        LoadError::Read { .. } | LoadError::NotAFile { .. } | LoadError::TooLarge { .. } => {
+        LoadError::Read { .. } | LoadError::NotAFile { .. } | LoadError::TooLarge { .. } | LoadError::NoRoom { .. } => {
             format!("give the right path by {option} or {variable}, or start what writes it")
         }
         LoadError::Empty { .. } => "have it written anew, under another name and then renamed".to_owned(),

@@ -203,6 +203,25 @@ fn a_place_of_crls_in_which_there_is_none_revokes_nobody_and_is_refused() {
 }
 
 #[test]
+fn files_that_are_larger_together_than_the_memory_allows_are_an_error_and_of_one_that_says_so_nothing_is_read() {
+    let (dir, certified) = folder();
+    let garbage = dir.path().join("garbage.crt");
+    fs::File::create(&garbage).unwrap().set_len(1 << 40).unwrap();
+    let notes = load(&certified).unwrap().notes;
+    assert!(notes[0].contains("garbage.crt: larger than 1 MiB"), "{notes:?}");
+    let mut long = "# nothing\n".repeat(100_000);
+    long.push_str(&AUTHORITY.roots_pem());
+    for number in 0..20 {
+        fs::write(dir.path().join(format!("long-{number:02}.crt")), &long).unwrap();
+    }
+    let ClientPolicy { anchors, notes, .. } = load(&certified).unwrap();
+    assert_eq!(anchors.cas().len(), 2, "what there is room for counts");
+    let left_out: Vec<_> = notes.iter().filter(|note| note.contains("larger than what is left for it")).collect();
+    assert!((4..=19).contains(&left_out.len()), "{notes:?}");
+    assert!(left_out[0].contains("long-") && left_out[0].contains("a sixteenth of the memory limit"), "{left_out:?}");
+}
+
+#[test]
 fn a_crl_of_a_folder_has_to_be_good_or_to_have_been() {
     let (dir, mut certified) = folder();
     let crls = dir.path().join("crls");

@@ -1,7 +1,7 @@
 //! What a certificate and its key may be used for: basicConstraints, keyUsage and extendedKeyUsage (RFC 5280, 4.2.1).
 
 use der::asn1::ObjectIdentifier;
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
 
 use super::Certificate;
 
@@ -61,6 +61,12 @@ impl Certificate {
     pub fn is_ca(&self) -> bool {
         let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
         matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
+    }
+
+    /// What its key is called in what it signs (RFC 5280, 4.2.1.2); `None`: it does not say, or not legibly.
+    pub(crate) fn key_identifier(&self) -> Option<Box<[u8]>> {
+        let (_, identifier) = self.parsed.tbs_certificate().get_extension::<SubjectKeyIdentifier>().ok()??;
+        Some(identifier.0.as_bytes().into())
     }
 
     /// Why it may not vouch for those in `role` though it is a CA's: what its keyUsage (RFC 5280, 4.2.1.3) or extendedKeyUsage (4.2.1.12) leaves

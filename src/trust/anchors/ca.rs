@@ -29,6 +29,8 @@ pub struct Ca {
     pub(in crate::trust) issuer: Box<[u8]>,
     /// As it is written in DER, without tag and length.
     pub(in crate::trust) serial_number: Box<[u8]>,
+    /// What its key is called in what it signs (RFC 5280, 4.2.1.2).
+    pub(in crate::trust) key_identifier: Option<Box<[u8]>>,
     pub(in crate::trust) signed: SignedObject,
 }
 

@@ -121,6 +121,20 @@ pub enum TrustAnchorsError {
         /// What is wrong with it.
         source: CrlError,
     },
+    /// A CRL has the name of a listed CA, and a signature that none of the listed keys has made.
+    #[error(
+        "{}: CRL {position}: the signature does not hold with the key of {issuer}, which is listed: the CRL is damaged, or another CA of that name has signed it; \
+         have it written anew, list that CA as well, or take the CRL out",
+        path.display()
+    )]
+    CrlSignature {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        position: usize,
+        /// The CA's name, as RFC 4514 writes it.
+        issuer: String,
+    },
     /// A file that was named has nothing of use.
     #[error("{}: no {wanted} in it{others}", path.display())]
     Nothing {
@@ -173,7 +187,7 @@ impl TrustAnchorsError {
     /// Whether CRLs are what cannot be used.
     pub fn is_about_crls(&self) -> bool {
         match self {
-            Self::Crl { .. } | Self::NoCrl(_) | Self::NoCrls { .. } => true,
+            Self::Crl { .. } | Self::CrlSignature { .. } | Self::NoCrl(_) | Self::NoCrls { .. } => true,
             Self::Nothing { wanted, .. } => wanted.contains("CRL"),
             Self::Pem { crls, .. } => *crls,
             Self::Certificate { .. } | Self::Anchor { .. } | Self::Empty { .. } => false,
@@ -265,6 +279,7 @@ pub(super) fn read_cas(
             path_len: certificate.path_length(),
             issuer: cert.issuer().into(),
             serial_number: cert.serial().into(),
+            key_identifier: certificate.key_identifier(),
             signed,
             subject: certificate.subject(),
             serial: certificate.serial(),

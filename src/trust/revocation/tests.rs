@@ -6,7 +6,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
     RevokedCertParams, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::identity::Role;
 use crate::policy::DenialReason;
@@ -141,6 +142,29 @@ fn a_crl_that_no_client_ca_has_signed_is_named() {
     let below = roots(&[&root], &[crl(&issuing, &[3])]);
     assert_eq!(below.crl_notes().len(), 1);
     assert_eq!(verdict(&below, &[&client, &issuing]), Err(DenialReason::Revoked));
+}
+
+#[test]
+fn a_damaged_crl_of_a_listed_ca_is_an_error_and_one_that_says_that_it_is_another_keys_is_none() {
+    let (root, namesake) = (made(ca("root", 1), None, None), made(ca("root", 1), None, None));
+    let of = |bytes: Vec<u8>| Text { path: "list.crl".into(), bytes, named: true };
+    let judged = |list: &Text| TrustAnchors::lacks_crls(list, roots(&[&root], &[]).cas());
+    let whole = CertificateRevocationListDer::from_pem_slice(crl(&root, &[7]).as_bytes()).unwrap().to_vec();
+    assert_eq!(judged(&of(whole.clone())).unwrap(), None);
+    let serial = whole.windows(4).position(|at| at == [0x30, 0x12, 0x02, 0x01]).map(|at| at + 4).unwrap();
+    assert_eq!(whole[serial], 7);
+    for at in [serial, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        let error = judged(&of(damaged)).unwrap_err();
+        assert!(error.is_about_crls());
+        let error = error.to_string();
+        assert!(error.starts_with("list.crl: CRL 1: the signature does not hold with the key of CN=root"), "{error}");
+    }
+    let of_another = of(crl(&namesake, &[7]).into_bytes());
+    assert_eq!(judged(&of_another).unwrap(), None);
+    let both = roots(&[&root, &namesake], &[]);
+    assert_eq!(TrustAnchors::lacks_crls(&of(whole), both.cas()).unwrap(), None, "it is one of two with the name");
 }
 
 #[test]

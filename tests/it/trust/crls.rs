@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rustls::AlertDescription;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use tempfile::TempDir;
 use vestibule::issuer::Credential;
 
@@ -56,8 +56,8 @@ impl OpenSsl {
             "[req]\ndistinguished_name=dn\n[dn]\n[ca]\ndefault_ca=this\n[this]\ndatabase={at}/index\nserial={at}/serial\n\
              new_certs_dir={at}\ncertificate={at}/ca.crt\nprivate_key={at}/ca.key\ndefault_md=sha256\npolicy=any\n\
              default_days=2\ndefault_crl_days=1\nunique_subject=no\n[any]\ncommonName=supplied\n\
-             [ca_ext]\nbasicConstraints=critical,CA:TRUE\n[leaf_ext]\nbasicConstraints=CA:FALSE\n\
-             [crl_ext]\nissuerAltName=DNS:ca.example\n"
+             [ca_ext]\nbasicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash\n[leaf_ext]\nbasicConstraints=CA:FALSE\n\
+             [crl_ext]\nissuerAltName=DNS:ca.example\n[key_ext]\nauthorityKeyIdentifier=keyid:always\n"
         );
         fs::write(ca.at("config"), config).unwrap();
         fs::write(ca.at("index"), "").unwrap();
@@ -125,11 +125,18 @@ fn sidecar(backend: &Backend, cas: &str, crl: &str) -> Sidecar {
     setup(backend, cas, crl).ready()
 }
 
-fn setup(backend: &Backend, cas: &str, crl: &str) -> Setup {
+fn setup(backend: &Backend, cas: &str, crl: impl AsRef<[u8]>) -> Setup {
     let list = backend.files.path().join("list.crl");
     fs::write(backend.ca(), cas).unwrap();
     fs::write(&list, crl).unwrap();
     backend.before(app::echo()).arg("--client-crl").arg(list.to_str().unwrap()).arg("--allow").arg("any")
+}
+
+/// The list with one bit of its signature the other way round.
+fn damaged(crl: &str) -> Vec<u8> {
+    let mut der = CertificateRevocationListDer::from_pem_slice(crl.as_bytes()).unwrap().to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    der
 }
 
 /// What `vestibule check` says of the client CAs and CRLs.
@@ -296,19 +303,56 @@ fn a_crl_that_is_rewritten_slowly_or_torn_takes_nobodys_revocation_back() {
 }
 
 #[test]
-fn a_crl_that_nobody_trusted_has_signed_is_named_and_refuses_nobody() {
+fn a_crl_of_another_key_with_a_listed_cas_name_is_named_and_refuses_nobody() {
     let (root, namesake) = (OpenSsl::root("root"), OpenSsl::root("root"));
     let client = root.client("client");
     let same_number = namesake.client("client");
     namesake.revoke(&same_number.cert_pem);
     let backend = Backend::new();
-    let sidecar = sidecar(&backend, &root.pem(), &namesake.crl(&[]));
+    let sidecar = sidecar(&backend, &root.pem(), &namesake.crl(&["-crlexts", "key_ext"]));
     let words = "no CA of ours has signed this CRL: CN=root is among them, with another key";
     sidecar.wait_until("a word about it", |line| {
         line["level"] == "warn" && line["detail"].as_str().is_some_and(|detail| detail.contains(words))
     });
     visit(&backend.connector_as(&client, &BOTH), &sidecar).unwrap();
     assert!(checked(&backend).contains(words), "{}", checked(&backend));
+}
+
+#[test]
+fn a_crl_with_a_listed_cas_name_and_a_signature_that_does_not_hold_keeps_out_whom_the_last_good_one_names() {
+    let (root, namesake) = (OpenSsl::root("root"), OpenSsl::root("root"));
+    let client = root.client("client");
+    root.revoke(&client.cert_pem);
+    let words = "the signature does not hold with the key of CN=root";
+    for (good, bad) in [
+        (root.crl(&["-crlexts", "key_ext"]), damaged(&root.crl(&["-crlexts", "key_ext"]))),
+        (root.crl(&[]), damaged(&root.crl(&[]))),
+        // It does not say that it is another key's.
+        (root.crl(&[]), namesake.crl(&[]).into_bytes()),
+    ] {
+        let backend = Backend::new();
+        let list = backend.files.path().join("list.crl");
+        let running = setup(&backend, &root.pem(), &good).env("VESTIBULE_ADMIN", "127.0.0.1:0").ready();
+        fs::write(&list, &bad).unwrap();
+        let failed = running.wait_for("client CRL reload failed; keeping the last good generation");
+        assert!(failed["error"].as_str().unwrap().contains(words), "{failed}");
+        let refused = || alert(&backend.connector_as(&client, &BOTH), &running);
+        assert_eq!(refused(), AlertDescription::CertificateRevoked);
+        assert!(checked(&backend).contains(words), "{}", checked(&backend));
+        fs::write(&list, &good).unwrap();
+        running.wait_for("client CRL reload recovered");
+        assert_eq!(refused(), AlertDescription::CertificateRevoked);
+        // What was good is not in the way of a CA that is replaced.
+        let other = namesake.client("other");
+        fs::write(backend.ca(), namesake.pem()).unwrap();
+        let welcome = backend.connector_as(&other, &BOTH);
+        eventually("the new CA's clients", || visit(&welcome, &running).ok());
+
+        let fresh = Backend::new();
+        let mut sidecar = setup(&fresh, &root.pem(), &bad).arg("--credential-timeout").arg("300ms").start();
+        assert_eq!(sidecar.exited().code(), Some(78));
+        assert!(format!("{:?}", sidecar.lines()).contains(words), "{:?}", sidecar.lines());
+    }
 }
 
 #[test]
