@@ -4,8 +4,12 @@
 //! is shared with the app, and whoever goes beyond it is killed. A [`MemoryBudget`] is what all connections together may hold of one
 //! kind; a [`Reservation`] is what one of them holds of it, and gives it back when it is dropped.
 
+mod awaited_room;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+pub(crate) use awaited_room::{AwaitedRoom, ROOM_INTERVAL, ROOM_TIMEOUT};
 
 /// The part of what is free that one connection may hold: so the last of it goes to those that need little, and clients with
 /// a large unfinished message are turned away before those with a small one.
@@ -13,6 +17,9 @@ const SHARE_DIVISOR: usize = 8;
 
 /// What waits for room may take one part in so many of what there is.
 const WAITING_DIVISOR: u64 = 8;
+
+/// What DNS servers say may take one part in so many of what there is.
+const LOOKUPS_DIVISOR: u64 = 4;
 
 /// The budgets of all connections.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub struct Budgets {
     pub streams: Arc<MemoryBudget>,
     /// What heads of answers take that are there, and for which there is no room yet.
     pub waiting_heads: Arc<MemoryBudget>,
+    /// What DNS servers have answered, until it is looked at.
+    pub lookups: Arc<MemoryBudget>,
 }
 
 /// A number of bytes that all connections together may hold.
@@ -63,8 +72,14 @@ impl Budgets {
     /// Budgets of so many bytes each, that of streams as that of backlogs; `None` is no limit.
     pub fn new(handshakes: Option<u64>, backlogs: Option<u64>) -> Self {
         let of = |limit| Arc::new(MemoryBudget::new(limit));
-        let waiting_heads = of(backlogs.map(|limit| limit / WAITING_DIVISOR));
-        Self { handshakes: of(handshakes), backlogs: of(backlogs), streams: of(backlogs), waiting_heads }
+        let part = |divisor| of(backlogs.map(|limit| limit / divisor));
+        Self {
+            handshakes: of(handshakes),
+            backlogs: of(backlogs),
+            streams: of(backlogs),
+            waiting_heads: part(WAITING_DIVISOR),
+            lookups: part(LOOKUPS_DIVISOR),
+        }
     }
 }
 

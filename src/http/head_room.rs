@@ -4,9 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::awaited_room::AwaitedRoom;
 use super::body_part::FIRST_PART;
-use crate::budget::{BudgetExceeded, MemoryBudget};
+use crate::budget::{AwaitedRoom, BudgetExceeded, MemoryBudget};
 
 /// Bytes of a head for which every connection has room.
 pub(crate) const FREE_ANSWER_HEAD: usize = 16 * 1024;
@@ -120,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budgets;
-    use crate::http::ROOM_TIMEOUT;
+    use crate::budget::ROOM_TIMEOUT;
 
     #[tokio::test(start_paused = true)]
     async fn a_long_head_waits_for_room_and_is_given_up_where_there_is_none_for_seconds() {

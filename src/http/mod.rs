@@ -2,7 +2,6 @@
 
 mod answer_head;
 mod answer_scan;
-mod awaited_room;
 mod body_lookahead;
 mod body_part;
 mod certain_path;
@@ -40,7 +39,6 @@ mod untaken_frames;
 mod waiting_frames;
 mod web_socket_ender;
 
-pub(crate) use awaited_room::{AwaitedRoom, ROOM_INTERVAL, ROOM_TIMEOUT};
 pub(crate) use body_lookahead::BodyLookahead;
 #[cfg(test)]
 pub(crate) use body_part::body_part;

@@ -6,8 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 
-use super::awaited_room::AwaitedRoom;
-use crate::budget::MemoryBudget;
+use crate::budget::{AwaitedRoom, MemoryBudget};
 
 /// That of the answer which is under way on one connection.
 #[derive(Debug)]
@@ -111,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budgets;
-    use crate::http::ROOM_TIMEOUT;
+    use crate::budget::ROOM_TIMEOUT;
 
     const FREE: usize = 1000;
 

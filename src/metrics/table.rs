@@ -701,8 +701,8 @@ fn by_key<const N: usize>(first: [&str; N], counts: Counts<Option<impl Display>>
 }
 
 fn budgets(seen: &MetricsSnapshot<'_>, read: fn(&MemoryBudget) -> Option<usize>) -> Vec<Sample> {
-    // What waits for room does so for seconds.
-    let Budgets { handshakes, backlogs, streams, waiting_heads: _ } = seen.budgets;
+    // What waits for room, and what DNS servers say, does so for seconds.
+    let Budgets { handshakes, backlogs, streams, waiting_heads: _, lookups: _ } = seen.budgets;
     let budgets = [("handshakes", handshakes), ("backlogs", backlogs), ("streams", streams)];
     budgets.into_iter().filter_map(|(name, budget)| Some(labelled([name], read(budget)? as u64))).collect()
 }

@@ -193,7 +193,7 @@ impl ApiServer {
     async fn addresses(&self) -> Result<Vec<SocketAddr>, ApiError> {
         let ips = match &self.url.server.host {
             Host::Ip(ip) => vec![*ip],
-            Host::Name(name) => match resolve(name).await {
+            Host::Name(name) => match resolve(name, None).await {
                 Resolution::Addresses(ips, _) | Resolution::Partly(ips, _) => ips,
                 Resolution::Empty => return Err(ApiError::NoAddress),
                 Resolution::Failed(why) => return Err(ApiError::ResolveFailed(why)),

@@ -257,7 +257,7 @@ impl<'a> Attempts<'a> {
         let shaken = handshake(self.handshake_limit(), &snapshot, &name, tcp, budget).await;
         self.shaking = None;
         match shaken {
-            Ok(VerifiedSession { stream, server, negotiated }) => {
+            Ok(VerifiedSession { stream, server, negotiated, chain }) => {
                 let took = began.elapsed();
                 entry.fields.handshake = Some(took);
                 entry.fields.negotiated = Some(negotiated);
@@ -267,7 +267,7 @@ impl<'a> Attempts<'a> {
                 if server.is_retiring {
                     endpoints.retires(&endpoint);
                 }
-                let verified = VerifiedServer { server, name, snapshot };
+                let verified = VerifiedServer { server, name, snapshot, _chain: chain };
                 Some(Connected { stream: EndpointStream::Tls(stream), verified: Some(verified), lease })
             }
             Err(failed) => {

@@ -15,6 +15,7 @@ use super::endpoint::{Endpoint, EndpointLease, lock};
 use super::endpoint_failure::{EndpointFailure, FailureReporter};
 use super::error::OutboundError;
 use super::outlier::{Availability, Outlier};
+use crate::budget::{Budgets, MemoryBudget, Reservation};
 use crate::config::{Host, HttpProxy, Outbound, Target};
 use crate::lifecycle::{OutboundHealth, OutboundReadiness};
 use crate::telemetry::{EndpointCounts, OutboundCounters};
@@ -45,6 +46,17 @@ pub struct LookupFailure {
     pub since: SystemTime,
 }
 
+/// The memory that endpoints take.
+#[derive(Debug)]
+struct EndpointRoom {
+    /// For what DNS servers answer.
+    lookups: Arc<MemoryBudget>,
+    /// For the endpoints that there are.
+    reservation: Reservation,
+    /// There was not enough for all that were found.
+    is_short: bool,
+}
+
 /// All endpoints of one outbound listener, kept up to date.
 #[derive(Debug)]
 pub struct Endpoints {
@@ -62,6 +74,8 @@ pub struct Endpoints {
     current: ArcSwap<Vec<Arc<Endpoint>>>,
     known: watch::Sender<ResolveState>,
     lookup_failure: Mutex<Option<LookupFailure>>,
+    /// Where memory is counted; `None`: nowhere.
+    room: Option<Mutex<EndpointRoom>>,
     failed: Notify,
     health: OutboundHealth,
     counters: Arc<OutboundCounters>,
@@ -87,6 +101,7 @@ impl Endpoints {
             current: ArcSwap::default(),
             known: watch::Sender::new(ResolveState::Pending),
             lookup_failure: Mutex::default(),
+            room: None,
             failed: Notify::new(),
             health: OutboundHealth::new(&outbound.name(), outbound.settings.required),
             counters,
@@ -97,6 +112,12 @@ impl Endpoints {
             endpoints.know();
         }
         endpoints
+    }
+
+    /// The same, where what is looked up counts in `budgets`.
+    pub fn within(self, budgets: &Budgets) -> Self {
+        let (reservation, lookups) = (budgets.backlogs.reservation(), Arc::clone(&budgets.lookups));
+        Self { room: Some(Mutex::new(EndpointRoom { lookups, reservation, is_short: false })), ..self }
     }
 
     /// Whom they are of, for people: `HOST:PORT`, several with commas.

@@ -11,10 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::AttemptError;
-use crate::budget::MemoryBudget;
+use crate::budget::{AwaitedRoom, MemoryBudget, Reservation};
 use crate::config::{ExpectedName, Host, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
-use crate::http::AwaitedRoom;
 use crate::listener::KEEPALIVE;
 use crate::tls::{Negotiated, ServerHandshakeError, Stream, client_handshake};
 use crate::trust::AuthenticatedServer;
@@ -32,6 +31,8 @@ pub(super) struct VerifiedServer {
     pub(super) server: AuthenticatedServer,
     pub(super) name: ServerName<'static>,
     pub(super) snapshot: Arc<OutboundSnapshot>,
+    /// What its chain takes as long as the connection lasts, where it is longer than most.
+    pub(super) _chain: Option<Arc<Reservation>>,
 }
 
 /// A session with an endpoint, and who that is.
@@ -40,6 +41,8 @@ pub(super) struct VerifiedSession {
     pub(super) stream: Stream,
     pub(super) server: AuthenticatedServer,
     pub(super) negotiated: Negotiated,
+    /// What the server's chain takes, where it is longer than most.
+    pub(super) chain: Option<Arc<Reservation>>,
 }
 
 /// A handshake that has come to nothing.
@@ -90,7 +93,10 @@ pub(super) async fn handshake(
     let judged = snapshot.authenticator.authorize(&established.chain, name, SystemTime::now());
     let server = judged.map_err(|denial| AttemptError::Denied(Box::new(denial)))?;
     let negotiated = established.negotiated.clone();
-    Ok(VerifiedSession { stream: Stream::with_server(&server, tcp, established), server, negotiated })
+    // It is kept, to ask again whether the server may stay.
+    let chain_bytes = established.chain.iter().map(|certificate| certificate.len()).sum();
+    let chain = room.filter(|_| chain_bytes > FREE_BYTES).map(|room| Arc::new(room.into_reservation(chain_bytes)));
+    Ok(VerifiedSession { stream: Stream::with_server(&server, tcp, established), server, negotiated, chain })
 }
 
 /// Ready once there is room for what so many bytes of a server become.

@@ -97,7 +97,7 @@ impl<'a> PairLifetime<'a> {
         if self.stage == DrainStage::Over {
             return Some(DrainStep::End(OutboundCloseReason::CredentialExpired, None));
         }
-        let (snapshots, VerifiedServer { server, name, snapshot }) = self.made?;
+        let (snapshots, VerifiedServer { server, name, snapshot, .. }) = self.made?;
         if let Some(generations) = &mut self.generations {
             generations.borrow_and_update();
         }

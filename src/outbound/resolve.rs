@@ -3,20 +3,29 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{Hosts, Resolver};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::budget::MemoryBudget;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod network;
 mod system_config;
+mod truncation;
+
+use network::CountedNetwork;
 
 /// How long one try may take, and how many there are.
 const TRY: Duration = Duration::from_secs(1);
@@ -78,23 +87,25 @@ enum DnsAnswer {
     Failed(String),
 }
 
-/// Looks `name` up: in `/etc/hosts`, else by the servers of `/etc/resolv.conf`, both of which are read each time. Nothing is kept.
-pub(super) async fn resolve(name: &str) -> Resolution {
+/// Looks `name` up: in `/etc/hosts`, else by the servers of `/etc/resolv.conf`, both of which are read each time. Nothing is kept. What servers
+/// answer waits for room of the `budget`, where there is one.
+pub(super) async fn resolve(name: &str, budget: Option<&Arc<MemoryBudget>>) -> Resolution {
     let (config, options) = match system_config::read() {
         Ok(read) => read,
         Err(error) => return Resolution::Failed(format!("/etc/resolv.conf: {error}")),
     };
-    resolve_by(config, options, TokioRuntimeProvider::default(), name).await
+    resolve_by(config, options, CountedNetwork::new(TokioRuntimeProvider::default(), budget), name).await
 }
 
 /// The same by the servers of `config`, which are reached through `network`.
-async fn resolve_by<P: RuntimeProvider>(
+async fn resolve_by<P: RuntimeProvider<Tcp = AsyncIoTokioAsStd<TcpStream>>>(
     config: ResolverConfig,
     options: ResolverOpts,
-    network: P,
+    network: CountedNetwork<P>,
     name: &str,
 ) -> Resolution {
     let search = config.search().to_vec();
+    let memory = Arc::clone(network.memory());
     let mut builder = Resolver::builder_with_config(config, network);
     let opts = builder.options_mut();
     *opts = options;
@@ -121,8 +132,13 @@ async fn resolve_by<P: RuntimeProvider>(
         _ => searched.chain(std::iter::once(absolute)).collect(),
     };
     for name in names {
-        if let Some(resolution) = both_families(&resolver, name).await {
-            return resolution;
+        match both_families(&resolver, name).await {
+            // The resolver knows of no other cause than that it took too long.
+            Some(Resolution::Failed(_)) if memory.has_waited() => {
+                return Resolution::Failed("memory is short, and what the DNS server says has no room".to_owned());
+            }
+            Some(resolution) => return resolution,
+            None => {}
         }
     }
     Resolution::Empty

@@ -184,7 +184,8 @@ impl Outbounds {
         let taken = self.overview.listeners.iter().any(|known| **known.counters.name() == *outbound.name());
         let name = if taken { format!("{} from {}", outbound.name(), outbound.listen) } else { outbound.name() };
         let counters = Arc::new(OutboundCounters::new(&name));
-        let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&self.rules), Arc::clone(&counters)));
+        let endpoints = Endpoints::new(&outbound, Arc::clone(&self.rules), Arc::clone(&counters));
+        let endpoints = Arc::new(endpoints.within(&shared.capacity.budgets));
         tasks.start("name lookup", {
             let endpoints = Arc::clone(&endpoints);
             async move { endpoints.run().await }
@@ -248,9 +249,9 @@ impl Outbounds {
         let counters = Arc::new(OutboundCounters::new("forward-proxy"));
         let rules = Arc::new(AddressRules::guarded(ours, proxy.allow_addresses.clone()));
         let snapshots = proxy.listed.iter().map(|hosts| rotator.add_outbound(pair, &hosts.settings)).collect();
-        let backlogs = &shared.capacity.budgets.backlogs;
+        let budgets = &shared.capacity.budgets;
         let http = self.http_shared(shared);
-        let hosts = Hosts::new(Arc::clone(&proxy), snapshots, rules, Arc::clone(&counters), http, Arc::clone(backlogs));
+        let hosts = Hosts::new(Arc::clone(&proxy), snapshots, rules, Arc::clone(&counters), http, Arc::clone(budgets));
         let hosts = Arc::new(hosts);
         tasks.start("forward proxy", {
             let hosts = Arc::clone(&hosts);
@@ -258,7 +259,7 @@ impl Outbounds {
         });
         let (phase, access) = (self.phase.subscribe(), config.log.access);
         let requests = ProxyRequests::new(Arc::clone(&hosts), password, Arc::clone(&listener), access);
-        let service = RequestService::new(requests, Arc::clone(backlogs), phase);
+        let service = RequestService::new(requests, Arc::clone(&budgets.backlogs), phase);
         let names = sockets.iter().map(|_| listener.to_string()).collect::<Vec<_>>();
         self.overview.forward_proxy = Some(ForwardProxyInfo { config: proxy, listener, hosts, counters });
         self.prepare(sockets.into_iter().zip(names), &Arc::new(service), shared);

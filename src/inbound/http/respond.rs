@@ -16,10 +16,10 @@ use super::refuse::{NO_MEMORY, reject};
 use super::response_backlog::{StreamBacklog, Turn};
 use super::upgrade::UpgradeSlot;
 use super::validate::{head_map, head_text};
-use crate::budget::{BudgetExceeded, Reservation};
+use crate::budget::{BudgetExceeded, ROOM_INTERVAL, ROOM_TIMEOUT, Reservation};
 use crate::http::{
-    BodyLookahead, BodyPace, FREE_ANSWER_HEAD, MAX_ANSWER_HEAD, ROOM_INTERVAL, ROOM_TIMEOUT, UnsentBytes,
-    content_length, remove_from_response, response_head_length, response_problem, retain_trailer_names,
+    BodyLookahead, BodyPace, FREE_ANSWER_HEAD, MAX_ANSWER_HEAD, UnsentBytes, content_length, remove_from_response,
+    response_head_length, response_problem, retain_trailer_names,
 };
 use crate::telemetry::{RequestLogEntry, RequestReason};
 

@@ -1,12 +1,14 @@
 //! The lookups of one outbound listener: each name at its own time, so that one that nobody answers keeps no other waiting.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Endpoints, LookupFailure, MIN_REFRESH, ResolveState};
+use super::{EndpointRoom, Endpoints, LookupFailure, MIN_REFRESH, ResolveState};
+use crate::budget::MemoryBudget;
 use crate::outbound::endpoint::lock;
 use crate::outbound::resolve::{Resolution, resolve};
 use crate::telemetry::ResolveResult;
@@ -16,6 +18,12 @@ const MIN_REFRESH_ON_FAILURE: Duration = Duration::from_secs(1);
 
 /// Names that are looked up at once.
 const MAX_AT_ONCE: usize = 16;
+
+/// What an endpoint takes that was looked up, in bytes.
+const ENDPOINT: usize = 320;
+
+/// As many addresses of a name are used however little memory there is.
+const FEW: usize = 16;
 
 /// One name, and what has come of its last lookup.
 #[derive(Debug)]
@@ -48,10 +56,10 @@ impl Endpoints {
                     _ if asking.len() >= MAX_AT_ONCE => break None,
                     Some((due, nth, one)) if due <= Instant::now() => {
                         one.due = None;
-                        let name = one.name.clone();
+                        let (name, budget) = (one.name.clone(), self.budget());
                         asking.spawn(async move {
                             let began = std::time::Instant::now();
-                            (nth, resolve(&name).await, began)
+                            (nth, resolve(&name, budget.as_ref()).await, began)
                         });
                     }
                     next => break next.map(|(due, ..)| due),
@@ -147,7 +155,7 @@ impl Endpoints {
         resolution: Resolution,
         found: &mut Vec<(String, Vec<IpAddr>)>,
     ) -> Result<Duration, String> {
-        let (addresses, holds) = match resolution {
+        let (mut addresses, holds) = match resolution {
             Resolution::Addresses(addresses, ttl) => (addresses, ttl),
             Resolution::Partly(mut addresses, family) => {
                 let known = found.iter().filter(|(known, _)| known == name).flat_map(|(_, known)| known);
@@ -158,12 +166,32 @@ impl Endpoints {
             Resolution::Failed(why) => return Err(why),
         };
         found.retain(|(known, _)| known != name);
+        self.fit(&mut addresses, found.iter().map(|(_, known)| known.len()).sum());
         found.push((name.to_owned(), addresses));
         self.replace(found);
         if !self.current().is_empty() {
             self.know();
         }
         Ok(holds)
+    }
+
+    fn budget(&self) -> Option<Arc<MemoryBudget>> {
+        self.room.as_ref().map(|room| Arc::clone(&lock(room).lookups))
+    }
+
+    /// Leaves as many of `addresses`, beside so many `others`, as there is memory for: whoever owns a zone says how many there are.
+    fn fit(&self, addresses: &mut Vec<IpAddr>, others: usize) {
+        let Some(room) = &self.room else { return };
+        let EndpointRoom { reservation, is_short, .. } = &mut *lock(room);
+        let (all, size) = (addresses.len(), |count: usize| (others + count) * ENDPOINT);
+        while addresses.len() > FEW && reservation.try_resize_for_speed(size(addresses.len())).is_err() {
+            addresses.truncate((addresses.len() / 2).max(FEW));
+        }
+        reservation.set(size(addresses.len()));
+        let was_short = std::mem::replace(is_short, addresses.len() < all);
+        if *is_short && !was_short {
+            tracing::warn!(to = %self.name, used = addresses.len(), found = all, "memory is short: some addresses are left out; raise the container's memory limit (or --memory-limit)");
+        }
     }
 
     fn note_failure(&self, why: String) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::budget::MemoryBudget;
+use crate::budget::Budgets;
 use crate::config::{ForwardProxy, Host, Outbound, OutboundSettings, Target, TlsTunnel, Unlisted};
 use crate::credentials::{OutboundSnapshot, SnapshotReceiver};
 use crate::outbound::address_rules::AddressRules;
@@ -33,8 +33,8 @@ pub struct Hosts {
     rules: Arc<AddressRules>,
     counters: Arc<OutboundCounters>,
     http: HttpShared,
-    /// What connections hold because a side does not take it is of this.
-    backlogs: Arc<MemoryBudget>,
+    /// What connections and lookups hold is of these.
+    budgets: Arc<Budgets>,
     known: Mutex<HashMap<(Target, HostRoute), KnownHost>>,
 }
 
@@ -92,16 +92,16 @@ impl Drop for ProxiedHost {
 
 impl Hosts {
     /// None yet. There is one of `snapshots` for each of the hosts that `config` lists; `rules` say which addresses are not dialled;
-    /// `backlogs` is what connections to them hold memory of.
+    /// `budgets` are what connections to them and lookups hold memory of.
     pub fn new(
         config: Arc<ForwardProxy>,
         snapshots: Vec<SnapshotReceiver<OutboundSnapshot>>,
         rules: Arc<AddressRules>,
         counters: Arc<OutboundCounters>,
         http: HttpShared,
-        backlogs: Arc<MemoryBudget>,
+        budgets: Arc<Budgets>,
     ) -> Self {
-        Self { config, snapshots, rules, counters, http, backlogs, known: Mutex::default() }
+        Self { config, snapshots, rules, counters, http, budgets, known: Mutex::default() }
     }
 
     /// What is counted.
@@ -157,13 +157,14 @@ impl Hosts {
         };
         let outbound =
             Outbound { listen: self.config.listen.clone(), to: vec![target.clone()], settings: settings.clone() };
-        let endpoints = Arc::new(Endpoints::new(&outbound, Arc::clone(&self.rules), Arc::clone(&self.counters)));
+        let endpoints = Endpoints::new(&outbound, Arc::clone(&self.rules), Arc::clone(&self.counters));
+        let endpoints = Arc::new(endpoints.within(&self.budgets));
         let lookups = tokio::spawn({
             let endpoints = Arc::clone(&endpoints);
             async move { endpoints.run().await }
         });
         let snapshots = position.map(|position| self.snapshots[position].clone());
-        let (counters, backlogs) = (Arc::clone(&self.counters), Arc::clone(&self.backlogs));
+        let (counters, backlogs) = (Arc::clone(&self.counters), Arc::clone(&self.budgets.backlogs));
         let dialler = Dialler::new(outbound.settings, snapshots, endpoints, counters, backlogs);
         ProxiedHost {
             client: HttpClient::new(Arc::new(dialler), self.http.clone()),

@@ -155,7 +155,7 @@ impl ChannelOrigin {
         fields.endpoint = Some(self.endpoint.addr);
         fields.is_proxied = self.endpoint.proxy.is_some();
         fields.negotiated = self.negotiated.clone();
-        if let Some(VerifiedServer { server, name, snapshot }) = &self.verified {
+        if let Some(VerifiedServer { server, name, snapshot, .. }) = &self.verified {
             fields.rule = server.permit.as_ref().and_then(Permit::rule).cloned();
             fields.server = Some(Arc::clone(&server.certificate));
             fields.server_name = Some(name.to_str().into_owned());

@@ -16,7 +16,7 @@ use hickory_resolver::proto::op::Message;
 use hickory_resolver::proto::rr::{Name, RData, Record};
 use tokio::net::TcpStream;
 
-use super::{MAX_ADDRESSES, Resolution, resolve_by};
+use super::{CountedNetwork, MAX_ADDRESSES, Resolution, resolve_by};
 
 /// The name that is looked up, and the domain that is searched for it.
 const NAME: &str = "backend.apps.internal";
@@ -157,7 +157,7 @@ async fn found(bytes: &[u8]) -> Resolution {
     let mut options = ResolverOpts::default();
     // What this machine knows by itself says nothing of answers.
     options.use_hosts_file = ResolveHosts::Never;
-    let resolution = Box::pin(resolve_by(config, options, network, name)).await;
+    let resolution = Box::pin(resolve_by(config, options, CountedNetwork::new(network, None), name)).await;
     let script = lock(&script);
     assert!(script.asked <= MAX_QUESTIONS, "{} questions were asked", script.asked);
     match &resolution {

@@ -252,3 +252,23 @@ fn a_server_that_does_not_read_has_the_process_hold_no_more_than_it_may_however_
     drop(serving);
     assert_nothing_is_held(&measured);
 }
+
+#[test]
+fn a_servers_chain_that_is_longer_than_most_counts_as_long_as_its_connection_lasts() {
+    let (caller, backend) = (Caller::new(), Backend::new());
+    let names = (0..400).map(|number| format!("{number}.example.com")).collect::<Vec<_>>();
+    let junk = rcgen::generate_simple_self_signed(names).unwrap().cert.pem();
+    let chain = std::fs::read_to_string(backend.credentials.cert()).unwrap() + &junk.repeat(4);
+    std::fs::write(backend.credentials.cert(), &chain).unwrap();
+    let serving = backend.before(app::echo()).arg("--allow").arg("cf:any").ready();
+    let setup = caller.dialling(&[serving.addr()], &app_guid(&backend));
+    let measured = Measured::new(setup.arg("--memory-limit").arg("64M"));
+    let mut stream = app_client(outbound(&measured.sidecar), "hello");
+    stream.read_exact(&mut [0; 5]).unwrap();
+    // Base64 makes four bytes of three.
+    let least = chain.len() / 4 * 3 - chain.len() / 16;
+    eventually("a chain that counts", || (held(&measured) as usize >= least).then_some(()));
+    assert!(held(&measured) as usize <= chain.len());
+    drop(stream);
+    assert_nothing_is_held(&measured);
+}

@@ -241,7 +241,7 @@ fn a_crl_past_its_next_update_is_marked_in_the_status_and_on_the_page() {
     let past = ["-crl_lastupdate", "20240101000000Z", "-crl_nextupdate", "20240102000000Z"];
     for (options, is_overdue) in [(&past[..], true), (&[], false)] {
         let backend = Backend::new();
-        let setup = setup(&backend, &root.pem(), &root.crl(options)).env("VESTIBULE_ADMIN", "127.0.0.1:0");
+        let setup = setup(&backend, &root.pem(), root.crl(options)).env("VESTIBULE_ADMIN", "127.0.0.1:0");
         let sidecar = setup.ready();
         let status: serde_json::Value = serde_json::from_str(&get(admin(&sidecar), "/status.json").1).unwrap();
         let crl = &status["listeners"][0]["policy"]["client_crls"][0];
@@ -366,7 +366,7 @@ fn lists_that_are_not_the_whole_truth_are_refused_with_the_reason() {
     ] {
         fs::write(root.at("config"), format!("{config}[odd]\n{extension}\n")).unwrap();
         let backend = Backend::new();
-        let setup = setup(&backend, &root.pem(), &root.crl(&["-crlexts", "odd"]));
+        let setup = setup(&backend, &root.pem(), root.crl(&["-crlexts", "odd"]));
         let mut sidecar = setup.arg("--credential-timeout").arg("300ms").start();
         assert_eq!(sidecar.exited().code(), Some(78));
         assert!(format!("{:?}", sidecar.lines()).contains(said), "{said}: {:?}", sidecar.lines());

@@ -1,4 +1,4 @@
-//! Room of a memory budget that is waited for: what an app says in answer to a request is not refused at once where memory is short.
+//! Room of a memory budget that is waited for: what an app or a server says is not refused at once where memory is short.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::budget::{MemoryBudget, Overdraft, Reservation};
+use super::{MemoryBudget, Overdraft, Reservation};
 
 /// How long one waits for room at most: the app has acted on the request, and whoever takes nothing makes room within five seconds.
 pub(crate) const ROOM_TIMEOUT: Duration = Duration::from_secs(6);
@@ -19,7 +19,7 @@ pub(crate) const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 /// A reservation, and the wait for more.
 #[derive(Debug)]
 pub(crate) struct AwaitedRoom {
-    pub(super) reservation: Reservation,
+    pub(crate) reservation: Reservation,
     /// More than there is, until it is settled.
     overdraft: Option<Overdraft>,
     /// When to look again, and since when there is none.
@@ -61,7 +61,7 @@ impl AwaitedRoom {
     ///
     /// # Errors
     /// There was no room for too long ([`io::ErrorKind::OutOfMemory`]): `why` says for what.
-    pub(super) fn poll_reserve_within(
+    pub(crate) fn poll_reserve_within(
         &mut self,
         cx: &mut Context<'_>,
         room: usize,
@@ -82,13 +82,20 @@ impl AwaitedRoom {
         }
     }
 
+    /// What is held from here on, which is `bytes`.
+    pub(crate) fn into_reservation(self, bytes: usize) -> Reservation {
+        let mut reservation = self.reservation;
+        reservation.set(bytes);
+        reservation
+    }
+
     /// Whoever waits from here on does so without it.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.overdraft = None;
     }
 
     /// Nothing is held any more, and nothing is waited for.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.overdraft = None;
         self.wait = None;
         self.reservation.set(0);
