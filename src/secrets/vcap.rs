@@ -89,6 +89,17 @@ pub(super) enum InterpolationError {
     /// A service is missing.
     #[error("the answer has no credentials for {0}")]
     NoCredentials(ServiceName),
+    /// Readers would differ in which of them they take.
+    #[error("the answer has a member twice on the way to credentials: {0}")]
+    Twice(SafeText),
+    /// The services stand in another order than that in which they were sent.
+    #[error("the answer has {found} in the place of {wanted}")]
+    Misplaced {
+        /// Who stands there.
+        found: ServiceName,
+        /// Who was sent there.
+        wanted: ServiceName,
+    },
     /// A service was left as it was.
     #[error("the answer leaves the reference of {0} as it was")]
     Unresolved(ServiceName),
@@ -130,7 +141,11 @@ pub(super) fn find(text: &str, sources: &[SecretSource]) -> Result<DocumentRefer
 /// # Errors
 /// [`InterpolationError`]: it is not a document in which all of them are resolved.
 pub(super) fn answered<'a>(answer: &'a str, bindings: &[CredHubBinding]) -> Result<Vec<&'a str>, InterpolationError> {
-    let elements = self::bindings(json::value(answer)?, &mut None);
+    let mut twice = None;
+    let elements = self::bindings(json::value(answer)?, &mut twice);
+    if let Some(name) = twice {
+        return Err(InterpolationError::Twice(name));
+    }
     for element in &elements {
         let credentials = json::member(&element.members, CREDENTIALS);
         if credentials.and_then(credhub_reference).is_some() {
@@ -138,13 +153,16 @@ pub(super) fn answered<'a>(answer: &'a str, bindings: &[CredHubBinding]) -> Resu
         }
     }
     let credentials_of = |binding: &CredHubBinding| {
-        let mut of_it =
-            elements.iter().filter(|element| element.label == binding.label && element.index == binding.index);
-        // Of two of one name the last counts.
-        let members = of_it.next_back().map(|element| &element.members);
-        let credentials = members.and_then(|members| json::member(members, CREDENTIALS));
-        let credentials = credentials.filter(|credentials| credentials.starts_with('{'));
-        credentials.ok_or_else(|| InterpolationError::NoCredentials(binding.service.clone()))
+        let missing = || InterpolationError::NoCredentials(binding.service.clone());
+        let is_there = |element: &&Binding<'_>| element.label == binding.label && element.index == binding.index;
+        let element = elements.iter().find(is_there).ok_or_else(missing)?;
+        // A reference alone is sent without a name.
+        if element.name().is_some() && element.service() != binding.service {
+            let (found, wanted) = (element.service(), binding.service.clone());
+            return Err(InterpolationError::Misplaced { found, wanted });
+        }
+        let credentials = json::member(&element.members, CREDENTIALS);
+        credentials.filter(|credentials| credentials.starts_with('{')).ok_or_else(missing)
     };
     bindings.iter().map(credentials_of).collect()
 }
@@ -177,11 +195,13 @@ struct Binding<'a> {
 }
 
 impl Binding<'_> {
+    fn name(&self) -> Option<String> {
+        let names = ["name", "instance_name", "binding_name"].into_iter();
+        names.filter_map(|key| json::string(json::member(&self.members, key)?)).find(|name| !name.is_empty())
+    }
+
     fn service(&self) -> ServiceName {
-        let name = ["name", "instance_name", "binding_name"].into_iter();
-        let name = name.filter_map(|key| json::string(json::member(&self.members, key)?)).find(|name| !name.is_empty());
-        let name = name.unwrap_or_else(|| format!("{}[{}]", self.label, self.index));
-        ServiceName::named(&name)
+        ServiceName::named(&self.name().unwrap_or_else(|| format!("{}[{}]", self.label, self.index)))
     }
 }
 

@@ -90,6 +90,17 @@ fn an_answer_counts_only_with_all_references_resolved() {
     assert_eq!(answered(text), Err("the answer leaves the reference of service \"db\" as it was".to_owned()));
     let left = r#"{"a":[{"credentials":{"credhub_ref":"/y"}},{"credentials":{}}]}"#;
     assert_eq!(answered(left), Err("the answer leaves the reference of service \"a[0]\" as it was".to_owned()));
+    let other = r#"{"a":[{},{"name":"cache","credentials":{"p":"1"}}]}"#;
+    assert_eq!(
+        answered(other),
+        Err("the answer has service \"cache\" in the place of service \"db\"".to_owned()),
+        "it is not taken by its place alone"
+    );
+    let twice = r#"{"a":[{},{"name":"db","credentials":{"p":"1"},"credentials":{"p":"2"}}]}"#;
+    let said = "the answer has a member twice on the way to credentials: \"credentials\"";
+    assert_eq!(answered(twice), Err(said.to_owned()));
+    let lists = r#"{"a":[{},{"name":"db","credentials":{"p":"1"}}],"a":[]}"#;
+    assert_eq!(answered(lists).unwrap_err(), said.replace("\"credentials\"", "\"a\""));
     assert_eq!(answered("<html>"), Err("the answer is not JSON: line 1, column 1".to_owned()));
 }
 
