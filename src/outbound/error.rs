@@ -308,10 +308,13 @@ impl AttemptError {
         }
     }
 
-    /// What a failed handshake is, in which we were to be who `own` says.
+    /// What a failed handshake is, in which we were to be who `own` says: of memory that is short it is ours.
     pub(super) fn of_handshake(error: io::Error, own: Option<&Identity>) -> Self {
         if let Some(alert) = rejection(&error) {
             return Self::Rejected(CertificateRejection::new(alert, own));
+        }
+        if error.kind() == io::ErrorKind::OutOfMemory {
+            return Self::Local(LocalError::NoRoom, error);
         }
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) = cause {

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::AttemptError;
+use super::local_error::LocalError;
 use crate::budget::{AwaitedRoom, MemoryBudget, Reservation};
 use crate::config::{ExpectedName, Host, OutboundSettings};
 use crate::credentials::OutboundSnapshot;
@@ -78,12 +79,20 @@ pub(super) async fn handshake(
     // A server that vanishes without a word is noticed after two minutes. When it cannot be set, it is not.
     let _ = SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE);
     let mut room = budget.map(AwaitedRoom::of);
+    let mut has_waited = false;
     let may_hold = |received, cx: &mut Context<'_>| {
-        room.as_mut().map_or(Poll::Ready(Ok(())), |room| poll_hold(room, received, cx))
+        let held = room.as_mut().map_or(Poll::Ready(Ok(())), |room| poll_hold(room, received, cx));
+        has_waited |= held.is_pending();
+        held
     };
     let shaking = client_handshake(&mut tcp, Arc::clone(&snapshot.client_config), name.clone(), may_hold);
     let shaken = timeout(limit, shaking).await;
-    let established = shaken.map_err(|_| AttemptError::HandshakeTimeout(limit))?.map_err(|failed| {
+    let timed_out = |_| match has_waited {
+        // The server had less than all of the time.
+        true => AttemptError::Local(LocalError::NoRoom, io::ErrorKind::TimedOut.into()),
+        false => AttemptError::HandshakeTimeout(limit),
+    };
+    let established = shaken.map_err(timed_out)?.map_err(|failed| {
         let ServerHandshakeError { error, chain } = failed;
         let error = AttemptError::of_handshake(error, snapshot.authenticator.own());
         let server = snapshot.authenticator.authorize(&chain, name, SystemTime::now()).ok();
@@ -103,7 +112,7 @@ pub(super) async fn handshake(
 fn poll_hold(room: &mut AwaitedRoom, received: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     match received.saturating_sub(FREE_BYTES) {
         0 => Poll::Ready(Ok(())),
-        more => room.poll_reserve(cx, BYTES_BECOME * more, "memory is short, and the server says much"),
+        more => room.poll_reserve(cx, BYTES_BECOME * more, "out of memory"),
     }
 }
 

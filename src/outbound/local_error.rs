@@ -1,4 +1,4 @@
-//! What this machine lacks for a connection: nothing that an endpoint could be blamed for.
+//! What this machine, or this process, lacks for a connection: nothing that an endpoint could be blamed for.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -23,6 +23,9 @@ pub enum LocalError {
     /// A rule of this machine is against it (`EPERM`, `EACCES`).
     #[error("this machine does not permit the connection, by a firewall or by --sandbox")]
     NotPermitted,
+    /// The memory limit has no room for what the server says in the handshake.
+    #[error("memory is short, and the server says much in the handshake")]
+    NoRoom,
 }
 
 impl LocalError {
@@ -48,6 +51,7 @@ impl LocalError {
             Self::NoDescriptor => "raise the limit on open files (ulimit -n), or lower --max-connections",
             Self::NoDescriptorOfMachine => "raise fs.file-max of the machine",
             Self::NoMemory => "raise the container's memory limit, or lower --max-connections",
+            Self::NoRoom => "raise the container's memory limit (or --memory-limit), or add instances",
             Self::NotPermitted => "see the firewall of this machine, and the sandbox",
         }
     }

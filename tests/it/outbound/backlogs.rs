@@ -1,7 +1,7 @@
 //! Bytes that nobody takes, in either direction: held to the memory limit, as those of clients are.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -271,4 +271,34 @@ fn a_servers_chain_that_is_longer_than_most_counts_as_long_as_its_connection_las
     assert!(held(&measured) as usize <= chain.len());
     drop(stream);
     assert_nothing_is_held(&measured);
+}
+
+#[test]
+fn a_handshake_that_waits_for_memory_is_no_fault_of_the_servers() {
+    let (caller, backend) = (Caller::new(), Backend::new());
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server_addr = server.local_addr().unwrap();
+    // It begins a record (RFC 8446, 5.1) each time, and does not end it.
+    std::thread::spawn(move || {
+        let mut silent = Vec::new();
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(&[&[22, 3, 3, 0x40, 0][..], &[0; 15 * KIB]].concat());
+            silent.push(stream);
+        }
+    });
+    let setup = caller.dialling(&[server_addr], &app_guid(&backend));
+    let measured = measured(setup.arg("--outbound-handshake-timeout").arg("1s"));
+    let addr = outbound(&measured.sidecar);
+    let waiting: Vec<_> = (0..12).map(|_| app_client(addr, "")).collect();
+    let entries = || measured.sidecar.lines().into_iter().filter(|line| line["direction"] == "outbound");
+    let with = |reason: &str| entries().filter(|line| line["close_reason"] == reason).collect::<Vec<_>>();
+    eventually("an end of all", || (entries().count() == waiting.len()).then_some(()));
+    let (of_memory, of_the_server) = (with("overloaded"), with("handshake_timeout"));
+    assert_eq!(of_memory.len() + of_the_server.len(), waiting.len());
+    assert!(!of_memory.is_empty() && !of_the_server.is_empty(), "{of_memory:?} {of_the_server:?}");
+    for entry in of_memory {
+        let detail = entry["detail"].as_str().unwrap();
+        assert!(detail.contains("says much in the handshake") && detail.contains("memory limit"), "{entry}");
+    }
 }
