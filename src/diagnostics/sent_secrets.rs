@@ -187,14 +187,14 @@ fn json_escape(text: &str) -> Option<(char, &str)> {
     Some((c, &rest[length..]))
 }
 
-/// What a numbered reference of HTML says, behind its `&`, and what follows.
+/// What a numbered reference of HTML says, behind its `&`, and what follows. Browsers read one without its `;` too.
 fn numbered(text: &str) -> Option<(char, &str)> {
-    let (number, rest) = text.strip_prefix('#')?.split_once(';')?;
-    let code = match number.strip_prefix(['x', 'X']) {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => number.parse(),
-    };
-    Some((char::from_u32(code.ok()?)?, rest))
+    let number = text.strip_prefix('#')?;
+    let (digits, radix) = number.strip_prefix(['x', 'X']).map_or((number, 10), |digits| (digits, 16));
+    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+    let (code, rest) = digits.split_at(end);
+    let c = char::from_u32(u32::from_str_radix(code, radix).ok()?)?;
+    Some((c, rest.strip_prefix(';').unwrap_or(rest)))
 }
 
 #[cfg(test)]
@@ -239,6 +239,7 @@ mod tests {
             "correct%2520horse%2520battery%2520staple",
             "correct\\u0020horse\\x20battery",
             "correct&nbsp;horse&#32;battery&#x20;staple",
+            "correct&#32horse&#32b&#x61&#116&#0116;ery&#X20staple",
             "correcthorse batt erystaple",
         ] {
             is_withheld(&format!("no {form} here"), phrase);
