@@ -67,3 +67,15 @@ fn the_fuzz_targets_are_built_of_the_same_versions_as_the_tests() {
         );
     }
 }
+
+#[test]
+fn libraries_are_built_alike_for_the_product_for_fuzzing_and_for_measuring() {
+    let libraries = |file: &str| {
+        let manifest: toml::Table = toml::from_str(&read(file)).unwrap();
+        let dev = &manifest["profile"]["dev"];
+        (dev["debug"].clone(), dev["package"]["*"].clone())
+    };
+    for other in ["fuzz/Cargo.toml", "bench/Cargo.toml"] {
+        assert_eq!(libraries(other), libraries("Cargo.toml"), "{other}: they would be built twice");
+    }
+}
