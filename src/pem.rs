@@ -299,11 +299,16 @@ fn encrypted(kind: BlockKind) -> BlockKind {
 }
 
 fn decode(base64: &[u8]) -> Result<Vec<u8>, PemFault> {
-    let compact: Vec<u8> = base64.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if compact.is_empty() {
+    // Decoded where it stands: a list of what was revoked may have megabytes.
+    let mut bytes = Vec::with_capacity(base64.len());
+    bytes.extend(base64.iter().filter(|byte| !byte.is_ascii_whitespace()));
+    if bytes.is_empty() {
         return Err(PemFault::Empty);
     }
-    std::str::from_utf8(&compact).ok().and_then(|text| Base64::decode_vec(text).ok()).ok_or(PemFault::NotBase64)
+    let length = Base64::decode_in_place(&mut bytes).map_err(|_| PemFault::NotBase64)?.len();
+    bytes.truncate(length);
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 #[cfg(test)]

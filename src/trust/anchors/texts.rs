@@ -301,12 +301,10 @@ pub(super) fn read_cas(
 pub(super) fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<String>) -> Result<(), TrustAnchorsError> {
     // A SEQUENCE with such a length is not the beginning of any text.
     let is_der = matches!(text.bytes.as_slice(), [0x30, length, rest @ ..] if *length >= 0x80 || usize::from(*length) == rest.len());
-    let (lists, passed_over): (Vec<Vec<u8>>, _) = if is_der {
-        (vec![text.bytes.clone()], Vec::new())
-    } else {
-        let pem = read_pem(text, true)?;
-        (pem.crls().map(|block| block.der.clone()).collect(), pem.passed_over(|kind| kind == BlockKind::Crl))
-    };
+    let pem = if is_der { Pem::default() } else { read_pem(text, true)? };
+    let lists: Vec<&[u8]> =
+        if is_der { vec![&text.bytes] } else { pem.crls().map(|block| block.der.as_slice()).collect() };
+    let passed_over = pem.passed_over(|kind| kind == BlockKind::Crl);
     if lists.is_empty() {
         if !text.named && may_hold_crl(text) {
             return Err(TrustAnchorsError::NoCrl(text.path.clone()));
@@ -314,7 +312,7 @@ pub(super) fn read_crls(text: &Text, found: &mut Vec<Crl>, notes: &mut Vec<Strin
         return nothing(text, "CRL in PEM or DER", &passed_over, notes);
     }
     note_passed_over(text, passed_over, notes);
-    for (position, der) in (1..).zip(&lists) {
+    for (position, der) in (1..).zip(lists) {
         let place = format!("{}: CRL {position}", text.path.display());
         let crl = Crl::from_der(der, place).map_err(|source| TrustAnchorsError::Crl {
             path: text.path.clone(),
