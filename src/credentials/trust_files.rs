@@ -25,7 +25,8 @@ const MOST: u64 = 16 * load::MIB;
 /// As much they may have wherever we are.
 const MOST_ANYWHERE: u64 = load::MIB;
 
-/// They may have one part in so many of the memory that there is: what is made of them takes four times as much, and at a reload twice that.
+/// They may have one part in so many of the memory that there is: what is made of CRLs takes up to three times as much, and up to eleven times for the
+/// moment of a reload, when the last good ones are there as well.
 const PARTS_OF_MEMORY: u64 = 16;
 
 /// More entries than that, and a folder is not one of CAs.

@@ -28,6 +28,12 @@ const MOST: usize = 1024 * 1024;
 /// How often what was read is there at once, in the resolver's hands.
 const COPIES: usize = 3;
 
+/// What one lookup may take of the budget: one part in so many, so that it leaves something for others.
+const PARTS_OF_BUDGET: usize = 2;
+
+/// Bytes for which every lookup has room: the addresses of most names need no more, and do not wait behind those who are told much.
+const FREE_BYTES: usize = 8 * 1024;
+
 /// What a message is in, when it comes by TCP: in ours and in the resolver's.
 const BUFFERS: usize = 3;
 
@@ -48,6 +54,8 @@ pub(super) struct LookupMemory {
     budget: Option<Arc<MemoryBudget>>,
     /// What records may still become.
     left: AtomicUsize,
+    /// What is left of [`FREE_BYTES`].
+    free: AtomicUsize,
     /// An answer has waited for room.
     has_waited: AtomicBool,
     /// What sockets held that are closed: what came by them may be there still.
@@ -96,10 +104,12 @@ enum TcpStage {
 impl<P> CountedNetwork<P> {
     /// The network `inner`; what is answered counts in `budget`, where there is one.
     pub(super) fn new(inner: P, budget: Option<&Arc<MemoryBudget>>) -> Self {
-        let most = budget.and_then(|budget| budget.limit()).map_or(MOST, |limit| MOST.min(limit / COPIES));
+        let limit = budget.and_then(|budget| budget.limit());
+        let most = limit.map_or(MOST, |limit| MOST.min(limit / PARTS_OF_BUDGET / COPIES));
         let memory = LookupMemory {
             budget: budget.cloned(),
             left: AtomicUsize::new(most),
+            free: AtomicUsize::new(FREE_BYTES),
             has_waited: AtomicBool::new(false),
             closed: Mutex::default(),
         };
@@ -122,13 +132,19 @@ impl LookupMemory {
     }
 
     /// Leaves of `message` what the lookup may still have. Gives its length, and what it takes.
-    fn admit(&self, message: &mut [u8]) -> (usize, usize) {
+    ///
+    /// # Errors
+    /// That is not even one answer: the lookup has failed, and nobody has said that there is none.
+    fn admit(&self, message: &mut [u8]) -> io::Result<(usize, usize)> {
         let truncated = truncate(message, self.left.load(Ordering::Relaxed));
+        if truncated.lacks_answers {
+            return Err(io::Error::other("the DNS server says more than is read"));
+        }
         // Both families may be answered at once: then a little more is let through.
         let _ = self
             .left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(truncated.size)));
-        (truncated.length, COPIES * truncated.size)
+        Ok((truncated.length, COPIES * truncated.size))
     }
 }
 
@@ -136,9 +152,16 @@ impl SocketMemory {
     /// Ready once so many `more` bytes are counted.
     fn poll_hold(&mut self, more: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(room) = &mut self.room else { return Poll::Ready(Ok(())) };
-        let held = room.poll_reserve(cx, self.bytes + more, "memory is short, and the DNS server says much");
+        let free = self.lookup.free.load(Ordering::Relaxed).min(more);
+        let bytes = self.bytes + more - free;
+        let held = room.poll_reserve(cx, bytes, "memory is short, and the DNS server says much");
         match &held {
-            Poll::Ready(Ok(())) => self.bytes += more,
+            Poll::Ready(Ok(())) => {
+                self.bytes = bytes;
+                // As above: both families may take it.
+                let take = |left: usize| Some(left.saturating_sub(free));
+                let _ = self.lookup.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+            }
             Poll::Ready(Err(_)) | Poll::Pending => self.lookup.has_waited.store(true, Ordering::Relaxed),
         }
         held
@@ -201,7 +224,7 @@ impl<S: DnsUdpSocket> DnsUdpSocket for CountedUdp<S> {
             if from.ip().to_canonical() != self.server.ip().to_canonical() || from.port() != self.server.port() {
                 return Poll::Ready(Ok((length, from)));
             }
-            let (length, size) = memory.lookup.admit(&mut buf[..length]);
+            let (length, size) = memory.lookup.admit(&mut buf[..length])?;
             if memory.poll_hold(size, cx)?.is_ready() {
                 return Poll::Ready(Ok((length, from)));
             }
@@ -265,7 +288,7 @@ impl AsyncRead for CountedTcp {
                         return Poll::Ready(Ok(()));
                     }
                     let this = &mut *self;
-                    let (length, size) = this.memory.lookup.admit(&mut this.message[LENGTH..]);
+                    let (length, size) = this.memory.lookup.admit(&mut this.message[LENGTH..])?;
                     this.message.truncate(LENGTH + length);
                     // Invariant: it came with a length of two bytes, and is no longer than it was.
                     this.message[..LENGTH].copy_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());

@@ -31,6 +31,8 @@ pub(super) struct Truncated {
     pub(super) length: usize,
     /// What its records become when they are read once, in bytes.
     pub(super) size: usize,
+    /// There are answers, and not even the first of them is left: read as it is, it would say that there are none.
+    pub(super) lacks_answers: bool,
 }
 
 /// The kinds of records whose data are an address or a name (RFC 1035, 3.2.2; RFC 3596; RFC 6672).
@@ -54,7 +56,7 @@ impl DataKind {
 /// Leaves the first records in `message`, as many as become no more than `most` bytes. A message in which something cannot be read ends before that,
 /// so that nobody reads it otherwise.
 pub(super) fn truncate(message: &mut [u8], most: usize) -> Truncated {
-    let ended = |length, size| Truncated { length, size };
+    let ended = |length, size| Truncated { length, size, lacks_answers: false };
     let Some(questions) = number(message, 4) else { return ended(message.len(), 0) };
     let mut at = HEADER.min(message.len());
     if questions > 1 {
@@ -72,7 +74,7 @@ pub(super) fn truncate(message: &mut [u8], most: usize) -> Truncated {
             if size + record > most {
                 message[place.clone()].copy_from_slice(&position.to_be_bytes());
                 COUNTS[nth + 1..].iter().for_each(|later| message[later.clone()].fill(0));
-                return ended(at, size);
+                return Truncated { lacks_answers: nth == 0 && position == 0, ..ended(at, size) };
             }
             (at, size) = (end, size + record);
         }
@@ -176,6 +178,10 @@ mod tests {
         assert_eq!(some.answers, addresses("backend.apps.internal.", 100)[..some.answers.len()]);
         let (nothing, none) = read(&whole, 0);
         assert!(none.unwrap().answers.is_empty() && nothing.length < whole.len());
+        // What is beside the answers may be missing.
+        let none = message([]);
+        assert!(nothing.lacks_answers && !half.lacks_answers && !truncated.lacks_answers);
+        assert!(!read(&none, 0).0.lacks_answers);
     }
 
     #[test]
@@ -218,7 +224,7 @@ mod tests {
             assert!(truncated.length <= second, "{truncated:?}");
         }
         for short in 0..HEADER {
-            assert_eq!(read(&whole[..short], usize::MAX).0, Truncated { length: short, size: 0 });
+            assert_eq!(read(&whole[..short], usize::MAX).0, Truncated { length: short, size: 0, lacks_answers: false });
         }
     }
 

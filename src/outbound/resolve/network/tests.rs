@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::budget::Budgets;
+use crate::budget::{Budgets, Overdraft, Reservation};
 use crate::outbound::resolve::{MAX_ADDRESSES, Resolution, resolve_by};
 
 const NAME: &str = "backend.apps.internal";
@@ -143,14 +143,32 @@ async fn answers_of_names_that_become_long_are_bounded_and_count_until_they_were
     assert_eq!(budget.held(), 0);
 }
 
+/// All of `budget`, and more.
+fn spent(budget: &Arc<MemoryBudget>) -> (Reservation, Overdraft) {
+    let mut others = budget.reservation();
+    others.set(10 << 20);
+    (others, budget.overdraw().unwrap())
+}
+
 #[tokio::test]
-async fn an_answer_for_which_there_is_no_memory_waits_and_a_lookup_that_has_waited_says_so() {
+async fn a_few_addresses_wait_for_nobody_however_much_others_are_told() {
     let mut tasks = JoinSet::new();
     let (config, options) = server(Answer::Addresses(3), &mut tasks).await;
     let budget = budget(Some(1 << 20));
-    let mut others = budget.reservation();
-    others.set(10 << 20);
-    let overdraft = budget.overdraw().unwrap();
+    let _spent = spent(&budget);
+    let network = network(&budget);
+    let memory = Arc::clone(network.memory());
+    let resolution = resolve_by(config, options, network, NAME).await;
+    assert!(matches!(&resolution, Resolution::Addresses(found, _) if found.len() == 3), "{resolution:?}");
+    assert!(!memory.has_waited());
+}
+
+#[tokio::test]
+async fn an_answer_for_which_there_is_no_memory_waits_and_a_lookup_that_has_waited_says_so() {
+    let mut tasks = JoinSet::new();
+    let (config, options) = server(Answer::Addresses(30), &mut tasks).await;
+    let budget = budget(Some(1 << 20));
+    let (others, overdraft) = spent(&budget);
     let lookup = {
         let (config, options, network) = (config.clone(), options.clone(), network(&budget));
         tokio::spawn(async move { resolve_by(config, options, network, NAME).await })
@@ -167,5 +185,5 @@ async fn an_answer_for_which_there_is_no_memory_waits_and_a_lookup_that_has_wait
     }
     drop((others, overdraft));
     let resolution = lookup.await.unwrap();
-    assert!(matches!(&resolution, Resolution::Addresses(found, _) if found.len() == 3), "{resolution:?}");
+    assert!(matches!(&resolution, Resolution::Addresses(found, _) if found.len() == 30), "{resolution:?}");
 }
