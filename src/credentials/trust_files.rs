@@ -25,7 +25,7 @@ const MOST: u64 = 16 * load::MIB;
 /// As much they may have wherever we are.
 const MOST_ANYWHERE: u64 = load::MIB;
 
-/// They may have one part in so many of the memory that there is: what is made of CRLs takes up to three times as much, and up to eleven times for the
+/// They may have one part in so many of the memory that there is: what is made of CRLs takes up to four times as much, and up to fourteen for the
 /// moment of a reload, when the last good ones are there as well.
 const PARTS_OF_MEMORY: u64 = 16;
 
